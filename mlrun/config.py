@@ -1,0 +1,119 @@
+"""Settings: defaults < `mlrun.toml` < `MLRUN_*` < arguments, frozen once they are read."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mlrun.errors import ConfigError, did_you_mean
+
+__all__ = ["Settings", "settings"]
+
+_MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, with its default; the environment variable is the name in capitals behind `MLRUN_`.
+
+    Attributes:
+        dbpath: folder of the embedded store, or `http(s)://` of a gateway.
+        records_url, series_url, objects_url: override one part of the store.
+        project: project of a run that names none.
+        run_id: id of the run to write to; implies `resume="allow"`.
+        mode: online, offline (never talks to a network) or disabled (nothing is written).
+        api_key: key for a gateway; never shown.
+        executor: where functions run.
+        strict: a failed artifact or result makes the run `error`.
+        quiet: no line on stderr at init.
+        finish_timeout: seconds that `finish()` may wait for a gateway.
+        spool_max_bytes: bytes of journal that may wait; 0 for no bound (1 GB of disk stays free).
+        max_metric_keys: distinct metric keys of one run; warned at 80 %, refused beyond.
+        system_metrics: sample CPU, memory, disk, network and GPU in the background.
+        system_interval: seconds between two samples.
+        console: capture what the process prints.
+        git: record commit and dirty state.
+    """
+
+    dbpath: str = ".mlrun"
+    records_url: str = ""
+    series_url: str = ""
+    objects_url: str = ""
+    project: str = "default"
+    run_id: str = ""
+    mode: str = "online"
+    api_key: str = ""
+    executor: str = ""
+    strict: bool = False
+    quiet: bool = False
+    finish_timeout: float = 30.0
+    spool_max_bytes: int = 0
+    max_metric_keys: int = 10_000
+    system_metrics: bool = True
+    system_interval: float = 10.0
+    console: bool = True
+    git: bool = True
+
+    def __repr__(self) -> str:
+        """Show what differs from the defaults, never the key."""
+        shown = ", ".join(
+            f"{f.name}={'***' if f.name == 'api_key' else repr(getattr(self, f.name))}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        )
+        return f"Settings({shown})"
+
+    def store_folder(self) -> Path:
+        """Absolute path of the embedded store; ConfigError when `dbpath` is a gateway."""
+        if "://" in self.dbpath:
+            raise ConfigError(f"{self.dbpath.split('@')[-1]} is not a folder")
+        return Path(self.dbpath).expanduser().absolute()
+
+
+def settings(**arguments: Any) -> Settings:
+    """Return the settings that hold here and now; `arguments` that are None do not count.
+
+    Raises:
+        ConfigError: unknown name (with the nearest known one), or a value of the wrong type.
+    """
+    found = Settings()
+    toml = Path("mlrun.toml")
+    if toml.is_file():
+        try:
+            table = tomllib.loads(toml.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"mlrun.toml: {error}") from error
+        found = _with(found, table, "mlrun.toml")
+    known = {f.name for f in fields(Settings)}
+    env = {n: os.environ[v] for n in known if (v := f"MLRUN_{n.upper()}") in os.environ}
+    found = _with(found, env, "environment")
+    return _with(found, {k: v for k, v in arguments.items() if v is not None}, "arguments")
+
+
+def _with(base: Settings, table: dict[str, Any], source: str) -> Settings:
+    kinds = {f.name: type(f.default) for f in fields(Settings)}
+    for name in table:
+        if name not in kinds:
+            raise ConfigError(f"{source}: unknown setting {name!r}{did_you_mean(name, kinds)}")
+    values = {name: _cast(name, value, kinds[name], source) for name, value in table.items()}
+    out = replace(base, **values)
+    if out.mode not in _MODES:
+        raise ConfigError(f"{source}: mode must be one of {', '.join(_MODES)}, not {out.mode!r}")
+    return out
+
+
+def _cast(name: str, value: Any, kind: type, source: str) -> Any:
+    if kind is bool and isinstance(value, str):
+        word = value.strip().lower()
+        if word in {"1", "true", "yes", "on"}:
+            return True
+        if word in {"0", "false", "no", "off", ""}:
+            return False
+        raise ConfigError(f"{source}: {name} must be true or false, not {value!r}")
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{source}: {name} must be {kind.__name__}, not {value!r}") from error

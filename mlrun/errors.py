@@ -1,0 +1,162 @@
+"""Every error that mlrun raises on purpose, in one tree.
+
+```
+MlrunError
+├── ConfigError            a setting is unknown or has no meaning
+├── NotFound               a run, artifact, project or alias that is not there
+├── RunExists              an id is taken and resume="never"
+├── RunError               a run ended in error; `.run` is its view
+├── SchemaMismatch         a table lacks, or has, the wrong columns
+├── QueryError             a question cannot be understood
+│   ├── WhereError         … in `where`, `order_by` or `columns`; points at the place
+│   └── SQLError           … in `sql()`
+├── StoreError             a store cannot do what it was asked
+│   ├── StoreClosed        used after close()
+│   ├── StoreVersionError  written by another version; says the command to run
+│   ├── MarkConflict       somebody else moved the high-water marks first
+│   └── CorruptStore       bytes are not what was written; says where
+├── ObjectError            bytes of an artifact are missing or differ from their hash
+├── UntrustedPickle        a pickle is loaded only with trust=True
+└── MissingExtra           a driver is not installed; says which extra brings it
+```
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "CorruptStore",
+    "MarkConflict",
+    "MissingExtra",
+    "MlrunError",
+    "NotFound",
+    "ObjectError",
+    "QueryError",
+    "RunError",
+    "RunExists",
+    "SQLError",
+    "SchemaMismatch",
+    "StoreClosed",
+    "StoreError",
+    "StoreVersionError",
+    "UntrustedPickle",
+    "WhereError",
+    "did_you_mean",
+]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" (did you mean 'x'?)"` for the nearest known name, or an empty string."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+class MlrunError(Exception):
+    """Base of all errors that mlrun raises on purpose."""
+
+
+class ConfigError(MlrunError, ValueError):
+    """A setting is unknown or has a value without meaning."""
+
+
+class NotFound(MlrunError, LookupError):
+    """What was asked for by name or id is not in the store."""
+
+
+class RunExists(MlrunError):
+    """A run with this id is in the store and `resume` forbids to continue it."""
+
+
+class RunError(MlrunError):
+    """A run ended in error.
+
+    Attributes:
+        run: the `RunView` of the failed run, or None when it could not be read.
+    """
+
+    def __init__(self, message: str, run: object | None = None) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+class SchemaMismatch(MlrunError, ValueError):
+    """Data does not have the columns or types of the table that it was given to."""
+
+    @classmethod
+    def of(
+        cls, table: str, *, missing: Iterable[str] = (), unknown: Iterable[str] = (), why: str = ""
+    ) -> SchemaMismatch:
+        """Name the columns that do not fit `table`."""
+        parts = [why] if why else []
+        if lacking := sorted(missing):
+            parts.append(f"missing columns: {', '.join(lacking)}")
+        if extra := sorted(unknown):
+            parts.append(f"unknown columns: {', '.join(extra)}")
+        return cls(f"table {table!r}: " + "; ".join(parts))
+
+
+class QueryError(MlrunError, ValueError):
+    """A question to the store cannot be understood or is not allowed."""
+
+
+class WhereError(QueryError):
+    """`where`, `order_by` or `columns` cannot be understood.
+
+    Attributes:
+        text: the whole expression.
+        position: 0-based offset of the place that is wrong, or None.
+    """
+
+    def __init__(self, message: str, text: str = "", position: int | None = None) -> None:
+        if position is not None:
+            message = f"{message}\n  {text}\n  {' ' * position}^"
+        super().__init__(message)
+        self.text = text
+        self.position = position
+
+
+class SQLError(QueryError):
+    """A query given to `sql()` is not one read-only SELECT over known tables."""
+
+
+class StoreError(MlrunError):
+    """A store cannot do what it was asked."""
+
+
+class StoreClosed(StoreError):
+    """The store was used after `close()`."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a version that this one cannot read or must migrate."""
+
+
+class MarkConflict(StoreError):
+    """High-water marks are not what the writer expected: nothing was written."""
+
+
+class CorruptStore(StoreError):
+    """Stored bytes are not what was written."""
+
+
+class ObjectError(MlrunError):
+    """The bytes of an artifact are missing or differ from their recorded hash."""
+
+
+class UntrustedPickle(MlrunError):
+    """Loading would run code from the artifact; pass `trust=True` to allow it."""
+
+
+class MissingExtra(MlrunError, ImportError):
+    """A driver is not installed."""
+
+    @classmethod
+    def of(cls, what: str, extra: str) -> MissingExtra:
+        """Say which extra brings `what`."""
+        return cls(f"{what} is not installed: pip install 'mlrun-arrow[{extra}]'")

@@ -1,0 +1,64 @@
+"""The one door to the wings: URL scheme or name -> class, ours first, then entry points.
+
+mlrun itself imports no storage and no executor. A stranger's package registers under the entry-point groups
+`mlrun.storages` and `mlrun.executors` and is reached in the same way.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlrun.errors import ConfigError, MissingExtra, did_you_mean
+
+__all__ = ["executor_class", "storage_class", "storage_schemes"]
+
+# scheme -> (module:class, extra that brings the driver)
+_STORAGES = {
+    "sqlite": ("mlrun.storage.sqlite:SQLiteRecords", ""),
+    "delta": ("mlrun.storage.delta:DeltaSeries", ""),
+    "file": ("mlrun.storage.files:FileObjects", ""),
+}
+_EXECUTORS: dict[str, tuple[str, str]] = {}
+
+
+def storage_schemes() -> list[str]:
+    """Return the schemes that `storage_class` knows, strangers' included."""
+    return sorted({*_STORAGES, *(e.name for e in entry_points(group="mlrun.storages"))})
+
+
+def storage_class(url: str) -> Any:
+    """Return the class that serves the scheme of `url`; call it with the whole URL.
+
+    Raises:
+        ConfigError: no storage has this scheme.
+        MissingExtra: its driver is not installed; the message says which extra brings it.
+    """
+    scheme = urlsplit(url).scheme
+    return _find(scheme, _STORAGES, "mlrun.storages", "storage", url=scheme)
+
+
+def executor_class(name: str) -> Any:
+    """Return the executor of that name; errors as `storage_class`."""
+    return _find(name, _EXECUTORS, "mlrun.executors", "executor", url=name)
+
+
+def _find(name: str, ours: dict[str, tuple[str, str]], group: str, what: str, *, url: str) -> Any:
+    if name in ours:
+        target, extra = ours[name]
+        module, _, attribute = target.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if not extra or (error.name or "").startswith("mlrun"):
+                raise
+            raise MissingExtra.of(error.name or name, extra) from error
+    for entry in entry_points(group=group):
+        if entry.name == name:
+            return entry.load()
+    known = [*ours, *(e.name for e in entry_points(group=group))]
+    raise ConfigError(
+        f"no {what} for {url!r}{did_you_mean(name, known)}; known: {', '.join(sorted(known))}"
+    )

@@ -1,0 +1,1 @@
+"""The `where` language: one small closed language of boolean expressions over runs."""
