@@ -58,7 +58,7 @@ def _find(name: str, ours: dict[str, tuple[str, str]], group: str, what: str, *,
     for entry in entry_points(group=group):
         if entry.name == name:
             return entry.load()
-    known = [*ours, *(e.name for e in entry_points(group=group))]
+    known = sorted({*ours, *(e.name for e in entry_points(group=group))})
     raise ConfigError(
-        f"no {what} for {url!r}{did_you_mean(name, known)}; known: {', '.join(sorted(known))}"
+        f"no {what} for {url!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
     )
