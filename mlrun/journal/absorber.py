@@ -1,0 +1,27 @@
+"""The absorber process: `python -m mlrun.journal.absorber FOLDER`, started by `mlrun.journal.waiting`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+
+def main(folder: str) -> int:
+    """Absorb what is sealed, at low priority, in a session of its own; 0 also when another absorber is at work."""
+    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
+        os.setsid()  # the terminal's ctrl-C is not meant for us
+    if hasattr(os, "nice"):
+        os.nice(10)
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the other cores are the training's
+    from mlrun.journal.absorb import absorb
+    from mlrun.store import open_store
+
+    absorb(open_store(Path(folder)), wait=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

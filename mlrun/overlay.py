@@ -1,0 +1,238 @@
+"""What the records store does not say yet: runs whose newest records or points still lie in the journal.
+
+A question about runs is answered by the records store for all runs that the journal does not touch, and by these frames
+for those that it does. The journal is listed and mapped before the store's snapshot is opened (see `mlrun.journal`), so
+that nothing is missed and nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlrun.journal.fold import fold_points
+from mlrun.tables import (
+    ALIASES,
+    ARTIFACTS,
+    LINEAGE,
+    METRICS,
+    PARAMS,
+    PROJECTS,
+    RESULTS,
+    RUNS,
+    SUMMARIES,
+    TAGS,
+    Table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import polars as pl
+
+    from mlrun.contracts import Op, RecordsView
+    from mlrun.journal.snapshot import JournalSnapshot
+
+__all__ = ["OPEN_STATES", "Overlay", "is_alive", "load_overlay", "record_frame"]
+
+OPEN_STATES = ("created", "pending", "running", "aborting", "pending_retry")
+_PER_RUN = (RUNS, PARAMS, RESULTS, TAGS, SUMMARIES)
+_SHARED = (PROJECTS, ARTIFACTS, LINEAGE, ALIASES)
+
+
+@dataclass
+class Overlay:
+    """Rows of the touched runs, store and journal merged.
+
+    Attributes:
+        run_ids: runs whose rows in the store are stale.
+        tables: for the per-run tables, every row of these runs; for the shared ones (artifacts, lineage, aliases,
+            projects), only rows that are pending, to be laid over the stored ones by key.
+    """
+
+    run_ids: frozenset[str] = frozenset()
+    tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    deleted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def frame(self, table: Table) -> pl.DataFrame:
+        """Return the rows of a table in its Arrow types."""
+        return record_frame(table, self.tables.get(table.name, {}).values())
+
+
+def record_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Build a frame with the table's schema from plain rows; timestamps are int microseconds, absent columns null."""
+    import polars as pl
+    import pyarrow as pa
+
+    found = list(rows)
+    columns = []
+    for column, kind in zip(table.columns, table.schema.types, strict=True):
+        values = [r.get(column.name) for r in found]
+        array = (
+            pa.array(values, pa.int64()).cast(kind)
+            if column.type == "timestamp"
+            else pa.array(values, kind)
+        )
+        columns.append(array)
+    frame = pl.from_arrow(pa.table(columns, names=list(table.names)))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:
+    """Merge what the journal holds past the view's marks with the stored rows of the runs that it touches."""
+    marks = view.marks()
+    ops = [op for _, _, batch in journal.ops(marks) for op in batch]
+    folded = fold_points(journal.points(METRICS.name, after=marks))
+    touched = {
+        row["run_id"] for verb, table, row in ops if verb != "artifact" and table in _run_tables()
+    }
+    touched |= {row[0] for row in folded} | _dead_runs(journal, view)
+    if not ops and not touched:
+        return Overlay()
+    overlay = Overlay(frozenset(touched))
+    for table in _PER_RUN:
+        overlay.tables[table.name] = _stored(view, table, touched) if touched else {}
+    for op in ops:
+        _apply(overlay, op, view)
+    for row in folded:
+        _merge_summary(overlay.tables[SUMMARIES.name], row)
+    _mark_lost(overlay, journal)
+    return overlay
+
+
+def _run_tables() -> set[str]:
+    return {t.name for t in _PER_RUN}
+
+
+def _stored(
+    view: RecordsView, table: Table, run_ids: set[str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    import pyarrow as pa
+
+    found = view.scan(table, where={"run_id": sorted(run_ids)})
+    for i, column in enumerate(table.columns):
+        if column.type == "timestamp":
+            found = found.set_column(i, column.name, found.column(i).cast(pa.int64()))
+    return {tuple(row[k] for k in table.key): row for row in found.to_pylist()}
+
+
+def _apply(overlay: Overlay, op: Op, view: RecordsView) -> None:
+    verb, name, row = op
+    if verb == "artifact":
+        _register(overlay, row, view)
+        return
+    from mlrun.tables import TABLES
+
+    table = TABLES[name]
+    rows = overlay.tables.setdefault(name, {})
+    if verb == "put":
+        key = tuple(row[k] for k in table.key)
+        rows.setdefault(key, dict.fromkeys(table.names)).update(_with_decoded(table, row))
+        return
+    for key in [k for k, r in rows.items() if all(r.get(c) == v for c, v in row.items())]:
+        del rows[key]
+    overlay.deleted.setdefault(name, []).append(row)
+
+
+def _with_decoded(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    if table not in (PARAMS, RESULTS) or "value" not in row or "num" in row:
+        return row
+    value = json.loads(row["value"])
+    number = isinstance(value, (int, float))
+    return {
+        **row,
+        "num": float(value) if number else None,
+        "text": value if isinstance(value, str) else None,
+    }
+
+
+def _register(overlay: Overlay, row: dict[str, Any], view: RecordsView) -> None:
+    """Give a pending artifact the version that it will get when it is absorbed."""
+    project, key = row["project"], row["key"]
+    pending = overlay.tables.setdefault(ARTIFACTS.name, {})
+    stored = view.scan(ARTIFACTS, where={"project": [project], "key": [key]}).to_pylist()
+    known = stored + [r for r in pending.values() if (r["project"], r["key"]) == (project, key)]
+    same = [
+        r["version"] for r in known if (r["sha256"], r["type"]) == (row.get("sha256"), row["type"])
+    ]
+    version = same[0] if same else max((r["version"] for r in known), default=0) + 1
+    if not same:
+        fields = {c: row.get(c) for c in ARTIFACTS.names}
+        pending[(project, key, version)] = {**fields, "version": version}
+    made = {
+        "run_id": row["run_id"], "project": project, "key": key, "version": version,
+        "role": row.get("role", "output"), "step": row.get("step") or 0, "time": row["created_at"],
+    }  # fmt: skip
+    overlay.tables.setdefault(LINEAGE.name, {})[tuple(made[k] for k in LINEAGE.key)] = made
+    for alias in row.get("aliases") or ():
+        named = {
+            "project": project,
+            "key": key,
+            "alias": alias,
+            "version": version,
+            "updated_at": row["created_at"],
+        }
+        overlay.tables.setdefault(ALIASES.name, {})[(project, key, alias)] = named
+
+
+def _merge_summary(rows: dict[tuple[Any, ...], dict[str, Any]], part: Sequence[Any]) -> None:
+    new = dict(zip(SUMMARIES.names, part, strict=True))
+    key = (new["run_id"], new["key"])
+    old = rows.get(key)
+    if old is None:
+        rows[key] = new
+        return
+    order = ("last_step", "last_time", "last_seq")
+    newest = max(old, new, key=lambda r: tuple(r[c] for c in order))
+    spread = {
+        "min": _least(old["min"], new["min"], min),
+        "max": _least(old["max"], new["max"], max),
+        "sum": _total(old, new),
+        "count": old["count"] + new["count"],
+        "nan": old["nan"] + new["nan"],
+        "first_step": min(old["first_step"], new["first_step"]),
+    }
+    rows[key] = {**newest, **spread}
+
+
+def _least(a: float | None, b: float | None, choose: Any) -> float | None:
+    return a if b is None else b if a is None else choose(a, b)
+
+
+def _total(a: dict[str, Any], b: dict[str, Any]) -> float | None:
+    parts = [r for r in (a, b) if r["count"] > r["nan"]]
+    if not parts or any(r["sum"] is None for r in parts):
+        return None
+    total = sum(r["sum"] for r in parts)
+    return None if total != total else total
+
+
+def _dead_runs(journal: JournalSnapshot, view: RecordsView) -> set[str]:
+    """Ids of stored runs that claim to be open although their writer is dead."""
+    open_runs = view.scan(RUNS, columns=["run_id", "writer"], where={"state": list(OPEN_STATES)})
+    pairs = zip(
+        open_runs.column("run_id").to_pylist(), open_runs.column("writer").to_pylist(), strict=True
+    )
+    return {run_id for run_id, writer in pairs if writer and not is_alive(journal, writer)}
+
+
+def _mark_lost(overlay: Overlay, journal: JournalSnapshot) -> None:
+    for run in overlay.tables.get(RUNS.name, {}).values():
+        writer = run.get("writer")
+        if run.get("state") in OPEN_STATES and writer and not is_alive(journal, writer):
+            run["state"] = "lost"
+
+
+def is_alive(journal: JournalSnapshot, writer: str) -> bool:
+    """Whether the claim `name#number` on a writer slot is still held.
+
+    A claim that is newer than the listing was made after it, so its owner lives as far as anybody can know; an older
+    one has ended, because slots are claimed one after the other.
+    """
+    name, _, claim = writer.partition("#")
+    info = journal.writers.get(name)
+    if info is None:
+        return (journal.folder / name).exists()
+    return info.alive if int(claim or 0) == info.claim else int(claim or 0) > info.claim

@@ -1,0 +1,320 @@
+"""Questions about runs: every answer is a Polars frame, live and finished runs alike.
+
+The journal is read first, then one snapshot of the records store: runs that the journal touches are answered from the
+overlay (`mlrun.overlay`), all others by the store itself, and the two are merged in the order asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlrun.contracts import OrderKey, RunQuery
+from mlrun.errors import NotFound, QueryError, did_you_mean
+from mlrun.ids import now_us
+from mlrun.journal.snapshot import JournalSnapshot, read_journal
+from mlrun.overlay import Overlay, load_overlay
+from mlrun.tables import (
+    ALIASES, ARTIFACTS, LINEAGE, LOGS, PARAMS, PROJECTS, RESULTS, RUNS, SUMMARIES, TAGS, Table,
+)  # fmt: skip
+from mlrun.where import parse, parse_columns, parse_order
+from mlrun.where.ast import Name
+from mlrun.where.frames import RunFrames, select_runs
+from mlrun.widen import widen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mlrun.contracts import RecordsView
+    from mlrun.store import Store
+
+__all__ = [
+    "Snapshot",
+    "artifacts",
+    "logs",
+    "params",
+    "projects",
+    "resolve_run",
+    "run_ids_of",
+    "runs",
+    "snapshot",
+]
+
+_LONG = (TAGS, PARAMS, RESULTS, SUMMARIES)
+
+
+@dataclass
+class Snapshot:
+    """One consistent sight of a store: journal, records and what is pending between them."""
+
+    journal: JournalSnapshot
+    view: RecordsView
+    overlay: Overlay
+
+    def rows(self, table: Table, run_ids: Sequence[str] | None) -> pl.DataFrame:
+        """Return a per-run table's rows of these runs (None for all), pending ones included."""
+        pending = self.overlay.run_ids
+        if run_ids is None:
+            stored = _frame(self.view.scan(table))
+            if pending:
+                stored = stored.filter(~pl.col("run_id").is_in(list(pending)))
+        else:
+            settled = [r for r in run_ids if r not in pending]
+            stored = _frame(self.view.scan(table, where={"run_id": settled}))
+        if not pending:
+            return stored
+        fresh = self.overlay.frame(table)
+        if run_ids is not None:
+            fresh = fresh.filter(pl.col("run_id").is_in(list(run_ids)))
+        return pl.concat([stored, fresh])
+
+    def shared(self, table: Table) -> pl.DataFrame:
+        """Return all rows of a table that is not per run (artifacts, lineage, …), pending ones laid over by key."""
+        stored = _frame(self.view.scan(table))
+        for gone in self.overlay.deleted.get(table.name, ()):
+            match = pl.all_horizontal(
+                pl.lit(True), *(pl.col(c).eq_missing(pl.lit(v)) for c, v in gone.items())
+            )
+            stored = stored.filter(~match)
+        fresh = self.overlay.frame(table)
+        if fresh.is_empty():
+            return stored
+        return pl.concat([stored.join(fresh, on=list(table.key), how="anti"), fresh])
+
+    def find(self, query: RunQuery) -> list[str]:
+        """Return the ids of the runs that `query` means, in order."""
+        pending = self.overlay.run_ids
+        if not pending:
+            return self.view.find(query).column("run_id").to_pylist()
+        end = None if query.limit is None else query.limit + query.offset
+        stored = (
+            self.view.find(replace(query, limit=end, offset=0, exclude=pending))
+            .column("run_id")
+            .to_pylist()
+        )
+        fresh = select_runs(self._frames(list(pending)), replace(query, limit=end, offset=0))[
+            "run_id"
+        ].to_list()
+        if fresh and stored:
+            merged = replace(query, where=None, children=True)
+            return select_runs(self._frames([*stored, *fresh]), merged)["run_id"].to_list()
+        return (stored or fresh)[query.offset : end]
+
+    def _frames(self, run_ids: list[str]) -> RunFrames:
+        return RunFrames(*(self.rows(t, run_ids) for t in (RUNS, TAGS, PARAMS, RESULTS, SUMMARIES)))
+
+
+@contextmanager
+def snapshot(store: Store) -> Iterator[Snapshot]:
+    """Open one consistent sight of the store."""
+    journal = read_journal(store.journal)
+    with store.records.read() as view:
+        yield Snapshot(journal, view, load_overlay(journal, view))
+
+
+def _frame(arrow: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(arrow)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def runs(
+    store: Store,
+    project: str | None = None,
+    where: str | None = None,
+    order_by: str | Sequence[str] | None = "-started_at",
+    limit: int | None = None,
+    offset: int = 0,
+    columns: Sequence[str] | None = None,
+    children: bool = False,
+    archived: bool = False,
+    deleted: bool = False,
+) -> pl.DataFrame:
+    """Return one row per run; the arguments are those of `mlrun.runs`."""
+    query = run_query(project, where, order_by, limit, offset, children, archived, deleted)
+    wanted = None if columns is None else parse_columns(columns)
+    with snapshot(store) as sight:
+        everything = query.where is None and query.limit is None and not query.offset
+        ids = sight.find(query)
+        read = None if everything and query.children and not project else ids
+        tables = {t.name: sight.rows(t, read) for t in (RUNS, *_needed(wanted))}
+    return widen(ids, tables, wanted)
+
+
+def run_query(
+    project: str | None,
+    where: str | None,
+    order_by: str | Sequence[str] | None,
+    limit: int | None,
+    offset: int,
+    children: bool,
+    archived: bool,
+    deleted: bool,
+) -> RunQuery:
+    """Parse the words of a question; a `where` that names `parent` asks for children too."""
+    for name, value in (("limit", limit), ("offset", offset)):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 0
+        ):
+            raise QueryError(f"{name} must be a whole number of 0 or more, not {value!r}")
+    expr = parse(where) if where else None
+    keys: tuple[OrderKey, ...] = parse_order(order_by) if order_by else ()
+    return RunQuery(
+        project=project,
+        where=expr,
+        order_by=keys,
+        limit=limit,
+        offset=offset,
+        children=children or _names_parent(expr),
+        archived=archived,
+        deleted=deleted,
+        now_us=now_us(),
+    )
+
+
+def _names_parent(expr: Any) -> bool:
+    if isinstance(expr, Name):
+        return expr.scope == "run" and expr.key == "parent"
+    if isinstance(expr, tuple):
+        return any(_names_parent(item) for item in expr)
+    return any(_names_parent(child) for child in getattr(expr, "__dict__", {}).values())
+
+
+def _needed(wanted: Iterable[Name] | None) -> tuple[Table, ...]:
+    if wanted is None:
+        return _LONG
+    scopes = {n.scope for n in wanted}
+    tables = [
+        t
+        for t, s in ((PARAMS, "params"), (RESULTS, "results"), (SUMMARIES, "metrics"))
+        if s in scopes
+    ]
+    if any(n.scope == "run" and n.key == "tags" for n in wanted):
+        tables.append(TAGS)
+    return tuple(tables)
+
+
+def run_ids_of(given: Any) -> list[str]:
+    """Return run ids of what callers pass: an id, a view, a frame with `run_id`, or a list of these."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, pl.DataFrame):
+        return given["run_id"].to_list()
+    if isinstance(given, pl.Series):
+        return given.to_list()
+    if hasattr(given, "id"):
+        return [str(given.id)]
+    try:
+        return [run_id for item in given for run_id in run_ids_of(item)]
+    except TypeError:
+        raise QueryError(
+            f"run ids must be text, a run or a list of these, not {type(given).__name__}"
+        ) from None
+
+
+def params(store: Store, run_ids: Any) -> pl.DataFrame:
+    """Return `run_id, key, value (JSON), type`, one row per parameter, ordered by run and key."""
+    with snapshot(store) as sight:
+        found = sight.rows(PARAMS, run_ids_of(run_ids))
+    return found.select(PARAMS.visible).sort("run_id", "key")
+
+
+def projects(store: Store) -> pl.DataFrame:
+    """Return one row per project: its record, how many runs it has and when the last one started."""
+    with snapshot(store) as sight:
+        named = sight.shared(PROJECTS)
+        found = sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
+    active = found.group_by(pl.col("project").alias("name")).agg(
+        pl.len().cast(pl.Int64).alias("runs"),
+        pl.col("state").eq("running").sum().cast(pl.Int64).alias("running"),
+        pl.col("started_at").max().alias("last_started_at"),
+    )
+    joined = named.select(PROJECTS.visible).join(active, on="name", how="full", coalesce=True)
+    return joined.with_columns(pl.col("runs", "running").fill_null(0)).sort("name")
+
+
+def logs(store: Store, run_id: Any) -> pl.DataFrame:
+    """Return the console lines of a run (or several): `run_id, time, stream, line`, oldest first."""
+    from mlrun.contracts import PointFilter
+
+    ids = run_ids_of(run_id)
+    journal = read_journal(store.journal)
+    view = store.series.snapshot(LOGS)
+    stored = _frame(view.scan(PointFilter(run_ids=tuple(ids))).read_all())
+    fresh = _frame(journal.text(after=view.marks(), run_ids=ids))
+    lines = pl.concat([stored, fresh.select(stored.columns).cast(dict(stored.schema))])
+    return lines.sort("run_id", "time", "writer", "seq", maintain_order=True).select(
+        "run_id", "time", "stream", "line"
+    )
+
+
+def artifacts(store: Store, of: Any = None) -> pl.DataFrame:
+    """Return the artifacts that runs made, of a project, a run (id or view) or everything; newest last.
+
+    One row per run, artifact version and step at which it was logged; `aliases` includes `latest`.
+    """
+    with snapshot(store) as sight:
+        made = sight.shared(LINEAGE).filter(pl.col("role") == "output")
+        kept = sight.shared(ARTIFACTS).filter(pl.col("deleted_at").is_null())
+        named = sight.shared(ALIASES)
+        by_run = not isinstance(of, str) or sight.rows(RUNS, [of]).height > 0
+    if of is not None:
+        made = made.filter(
+            pl.col("run_id").is_in(run_ids_of(of)) if by_run else pl.col("project") == of
+        )
+    latest = kept.group_by("project", "key").agg(pl.col("version").max())
+    aliases = pl.concat([
+        named.select("project", "key", "version", "alias"),
+        latest.select("project", "key", "version", pl.lit("latest").alias("alias")),
+    ])  # fmt: skip
+    grouped = aliases.group_by("project", "key", "version").agg(
+        pl.col("alias").sort().alias("aliases")
+    )
+    on = ["project", "key", "version"]
+    joined = (
+        made.join(kept, on=on)
+        .join(grouped, on=on, how="left")
+        .sort("time", "key", "step", "version")
+    )
+    none = pl.lit([], dtype=pl.List(pl.String))
+    shown = [
+        "run_id",
+        "project",
+        "key",
+        "type",
+        "version",
+        "aliases",
+        "size",
+        "sha256",
+        "uri",
+        "created_at",
+    ]
+    return joined.with_columns(pl.col("aliases").fill_null(none)).select(shown)
+
+
+def resolve_run(store: Store, run_id: str) -> str:
+    """Return the full id of a run given its id, a unique beginning or end of it, or the name of the newest such run.
+
+    Raises:
+        NotFound: nothing, or more than one id, fits.
+    """
+    with snapshot(store) as sight:
+        if run_id in sight.overlay.run_ids or sight.rows(RUNS, [run_id]).height:
+            return run_id
+        known = sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
+    ids = known["run_id"]
+    ends = pl.DataFrame({"id": ids}).filter(
+        pl.col("id").str.starts_with(run_id) | pl.col("id").str.ends_with(run_id)
+    )["id"]
+    if len(ends) == 1 and len(run_id) >= 4:
+        return str(ends[0])
+    named = known.filter(pl.col("name") == run_id).sort("started_at", descending=True)
+    if named.height:
+        return str(named["run_id"][0])
+    if len(ends) > 1 and len(run_id) >= 4:
+        raise NotFound(f"{len(ends)} runs fit {run_id!r}: give more of the id")
+    hint = did_you_mean(run_id, known["name"].drop_nulls().unique().to_list()[:10_000])
+    raise NotFound(f"no run {run_id!r} in {store.url}{hint}")

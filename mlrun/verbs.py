@@ -1,0 +1,254 @@
+"""The questions and changes of the public face; each calls the room that answers it, loaded when first asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    import polars as pl
+
+    from mlrun.dataitem import DataItem
+    from mlrun.store import Store
+    from mlrun.view import RunView
+
+__all__ = [
+    "artifacts",
+    "compact",
+    "delete_runs",
+    "get_artifact",
+    "get_run",
+    "logs",
+    "metrics",
+    "open_store",
+    "params",
+    "projects",
+    "runs",
+    "sql",
+]
+
+
+def open_store(url: str | Path | None = None) -> Store:
+    """Return the store in a folder; without one, the settings' store (`MLRUN_DBPATH`, else `.mlrun`).
+
+    Nothing is read or made before the store is used. The same folder gives the same object.
+
+    Raises:
+        ConfigError: the URL's scheme is not known.
+    """
+    from mlrun.store import open_store as open_
+
+    return open_(url)
+
+
+def runs(
+    project: str | None = None,
+    where: str | None = None,
+    order_by: str | Sequence[str] | None = "-started_at",
+    limit: int | None = None,
+    offset: int = 0,
+    columns: Sequence[str] | None = None,
+    children: bool = False,
+    *,
+    archived: bool = False,
+    deleted: bool = False,
+    store: Store | str | Path | None = None,
+) -> pl.DataFrame:
+    """Return runs as a frame, one row each, live ones included.
+
+    Columns are the run's own (`run_id, name, project, state, … tags, labels, notes, error, dropped`), then `params.<k>`,
+    `results.<k>` and `metrics.<k>` (the last value). A column whose runs differ in type is Float64 if all are numbers,
+    else the JSON text.
+
+    Args:
+        project: only this project; None for all.
+        where: an expression such as `"metrics.acc > 0.9 and params.lr = 0.1 and 'baseline' in tags"`.
+        order_by: a name, or several; a leading `-` turns the order round. NaN and missing come last both ways.
+        limit: at most so many rows.
+        offset: leave out so many rows first.
+        columns: only these columns, in this order, named as in `where`.
+        children: also iterations, retries and steps of other runs.
+        archived: also archived runs.
+        deleted: also runs that were deleted in the last 30 days.
+        store: a store or its folder; default the settings' store.
+
+    Raises:
+        WhereError: an expression or a name cannot be understood; the message points at the place.
+
+    Example:
+        >>> import mlrun
+        >>> with mlrun.init(project="doc", name="a", config={"lr": 0.1}) as run:
+        ...     run.log({"acc": 0.9})
+        >>> mlrun.runs("doc", where="metrics.acc > 0.5", columns=["name", "params.lr", "metrics.acc"]).rows()
+        [('a', 0.1, 0.9)]
+    """
+    from mlrun.query import runs as find
+    from mlrun.store import open_store as open_
+
+    return find(
+        open_(store), project, where, order_by, limit, offset, columns, children, archived, deleted
+    )
+
+
+def metrics(
+    run_ids: Any,
+    keys: Sequence[str] | str | None = None,
+    points: int | None = None,
+    x: str = "step",
+    start: float | datetime | None = None,
+    end: float | datetime | None = None,
+    method: str = "minmaxlttb",
+    last: bool = False,
+    *,
+    store: Store | str | Path | None = None,
+) -> pl.DataFrame:
+    """Return logged points: `run_id, key, step, time, value`.
+
+    Args:
+        run_ids: an id, a run, a frame with `run_id`, or a list of these.
+        keys: metric names, or patterns such as `"val/*"`; None for all.
+        points: downsample every series to at most so many rows; its first, last, least and greatest values and its NaN
+            gaps stay. None returns every stored row, re-logged ones too, by (run, key, step, order of writing).
+        x: `step`, `time`, `relative` (seconds since the run's first point) or `metrics.<key>`.
+        start: first value of `x` wanted, inclusive, in the units of `x`.
+        end: last value of `x` wanted, inclusive.
+        method: `minmaxlttb`, `lttb`, `minmax` or `m4`.
+        last: keep one row per (run, key, step), the one written last.
+        store: a store or its folder; default the settings' store.
+
+    Raises:
+        QueryError: an argument has no meaning.
+    """
+    from mlrun.points import metrics as read
+    from mlrun.store import open_store as open_
+
+    wanted = [keys] if isinstance(keys, str) else keys
+    return read(
+        open_(store),
+        run_ids,
+        keys=wanted,
+        points=points,
+        x=x,
+        start=start,
+        end=end,
+        method=method,
+        last=last,
+    )
+
+
+def params(run_ids: Any, *, store: Store | str | Path | None = None) -> pl.DataFrame:
+    """Return parameters in long form: `run_id, key, value` (JSON text), `type`."""
+    from mlrun.query import params as read
+    from mlrun.store import open_store as open_
+
+    return read(open_(store), run_ids)
+
+
+def artifacts(
+    project_or_run: Any = None, *, store: Store | str | Path | None = None
+) -> pl.DataFrame:
+    """Return artifacts of a project, of a run (id or view), or all of them.
+
+    Columns: `run_id, project, key, type, version, aliases, size` (bytes), `sha256, uri, created_at`; one row for every
+    run and step that logged a version.
+    """
+    from mlrun.query import artifacts as read
+    from mlrun.store import open_store as open_
+
+    return read(open_(store), project_or_run)
+
+
+def logs(run_id: Any, *, store: Store | str | Path | None = None) -> pl.DataFrame:
+    """Return what a run printed: `run_id, time, stream` (stdout or stderr), `line`, oldest first."""
+    from mlrun.query import logs as read
+    from mlrun.store import open_store as open_
+
+    return read(open_(store), run_id)
+
+
+def projects(*, store: Store | str | Path | None = None) -> pl.DataFrame:
+    """Return one row per project, with its number of runs, of running ones, and its latest start."""
+    from mlrun.query import projects as read
+    from mlrun.store import open_store as open_
+
+    return read(open_(store))
+
+
+def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
+    """Answer one SELECT over the stored tables.
+
+    Tables: `runs, params, results, metrics, summaries, tags, artifacts, logs, system_metrics`, and `runs_wide` (a row
+    per run with a column per parameter, result and metric). Windows, CTEs, joins and subqueries work; nothing else than
+    these tables can be read, and nothing can be changed.
+
+    Raises:
+        SQLError: not one SELECT, or an unknown table, column or function.
+
+    Example:
+        >>> import mlrun
+        >>> with mlrun.init(project="doc", name="a") as run:
+        ...     run.log({"acc": 0.5})
+        ...     run.log({"acc": 0.7})
+        >>> mlrun.sql("select r.name, max(m.value) as best from runs r join metrics m using (run_id) group by 1").rows()
+        [('a', 0.7)]
+    """
+    from mlrun.sqlquery import run_sql
+    from mlrun.sqltables import sql_tables
+    from mlrun.store import open_store as open_
+
+    with sql_tables(open_(store)) as tables:
+        return run_sql(query, tables)
+
+
+def get_run(run_id: str, *, store: Store | str | Path | None = None) -> RunView:
+    """Return one run by its id, a unique beginning or end of it (4 characters or more), or the newest of that name.
+
+    Raises:
+        NotFound: nothing fits; the message names the nearest.
+    """
+    from mlrun.store import open_store as open_
+    from mlrun.view import get_run as find
+
+    return find(open_(store), run_id)
+
+
+def get_artifact(name: str, *, store: Store | str | Path | None = None) -> DataItem:
+    """Return an artifact: `project/key`, `project/key:v2`, `project/key:alias` or its `store://` URI.
+
+    Raises:
+        NotFound: no such artifact, version or alias.
+    """
+    from mlrun.dataitem import find_artifact
+    from mlrun.store import open_store as open_
+
+    return find_artifact(open_(store), name)
+
+
+def delete_runs(
+    where: str, *, project: str | None = None, store: Store | str | Path | None = None
+) -> int:
+    """Delete the runs that `where` means, softly, and return how many; `compact` frees them after 30 days.
+
+    Raises:
+        QueryError: `where` is empty.
+        WhereError: it cannot be understood.
+    """
+    from mlrun.change import delete_runs as delete
+    from mlrun.store import open_store as open_
+
+    return delete(open_(store), where, project)
+
+
+def compact(*, store: Store | str | Path | None = None) -> dict[str, int]:
+    """Absorb the journal, merge small files, free runs deleted over 30 days ago and what nobody references.
+
+    Returns:
+        Counts of what was done.
+    """
+    from mlrun.compaction import compact as run
+    from mlrun.store import open_store as open_
+
+    return run(open_(store))

@@ -1,0 +1,254 @@
+"""RunView: one run as it is in the store, live or finished."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlrun.change import set_times, update_run
+from mlrun.errors import MlrunError, NotFound, did_you_mean
+from mlrun.ids import now_us
+from mlrun.query import resolve_run, snapshot
+from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
+from mlrun.widen import aggregate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    import polars as pl
+
+    from mlrun.dataitem import DataItem
+    from mlrun.store import Store
+
+__all__ = ["TERMINAL_STATES", "RunView", "get_run"]
+
+TERMINAL_STATES = frozenset({"completed", "error", "aborted", "lost", "skipped"})
+
+
+def get_run(store: Store, run_id: str) -> RunView:
+    """Return the view of a run; see `resolve_run` for what fits as an id.
+
+    Raises:
+        NotFound: no such run.
+    """
+    return RunView(store, resolve_run(store, run_id))
+
+
+class RunView:
+    """A run's records at one moment; `refresh()` reads them anew.
+
+    Attributes:
+        id: the run's id.
+        params: its parameters, `results`: its final values, `summary`: the last value of every metric.
+        tags: in alphabetical order. `labels`: a dict. `provenance`: git, host, packages and so on, a dict.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.id = run_id
+        self.store = store
+        self.refresh()
+
+    def refresh(self) -> RunView:
+        """Read the run again; returns itself."""
+        with snapshot(self.store) as sight:
+            found = sight.rows(RUNS, [self.id]).to_dicts()
+            tables = {t.name: sight.rows(t, [self.id]) for t in (TAGS, PARAMS, RESULTS, SUMMARIES)}
+        if not found:
+            raise NotFound(f"no run {self.id!r} in {self.store.url}")
+        self._row = found[0]
+        self.params = _values(tables[PARAMS.name])
+        self.results = _values(tables[RESULTS.name])
+        self.tags: list[str] = sorted(tables[TAGS.name]["tag"].to_list())
+        self.summaries = tables[SUMMARIES.name].sort("key")
+        last = self.summaries.select(aggregate("last")).to_series()
+        self.summary: dict[str, float] = dict(zip(self.summaries["key"], last, strict=True))
+        return self
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self._row["name"] or "")
+
+    @property
+    def project(self) -> str:
+        """Its project."""
+        return str(self._row["project"])
+
+    @property
+    def state(self) -> str:
+        """created, pending, running, completed, error, aborting, aborted, lost, skipped or pending_retry."""
+        return str(self._row["state"])
+
+    @property
+    def error(self) -> str | None:
+        """The traceback or message of a run that failed."""
+        return self._row["error"]
+
+    @property
+    def notes(self) -> str:
+        """Free text."""
+        return str(self._row["notes"] or "")
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it started, UTC."""
+        return self._row["started_at"]
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended, UTC; None while it runs."""
+        return self._row["finished_at"]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Its labels."""
+        return dict(json.loads(self._row["labels"] or "{}"))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Commit, command line, versions and host, as recorded."""
+        return dict(json.loads(self._row["provenance"] or "{}"))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The run's row, as a dict."""
+        return dict(self._row)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Results, and the URIs of the artifacts that it made (the newest version of each key)."""
+        made = {
+            key: f"store://{self.project}/{key}:v{version}"
+            for key, version in self._artifacts().items()
+        }
+        return {**made, **self.results}
+
+    def output(self, key: str) -> Any:
+        """Return one output; NotFound (with the nearest key) if there is none."""
+        found = self.outputs
+        if key not in found:
+            raise NotFound(f"run {self.name!r} has no output {key!r}{did_you_mean(key, found)}")
+        return found[key]
+
+    def artifact(self, key: str) -> DataItem:
+        """Return an artifact that the run made, in the newest version that it logged."""
+        from mlrun.dataitem import find_artifact
+
+        made = self._artifacts()
+        if key not in made:
+            raise NotFound(f"run {self.name!r} made no artifact {key!r}{did_you_mean(key, made)}")
+        return find_artifact(self.store, f"{self.project}/{key}:v{made[key]}")
+
+    def artifacts(self) -> pl.DataFrame:
+        """Return the artifacts that the run made, as `mlrun.artifacts` does."""
+        from mlrun.query import artifacts
+
+        return artifacts(self.store, self)
+
+    def metrics(
+        self, keys: Iterable[str] | str | None = None, points: int | None = None, **options: Any
+    ) -> pl.DataFrame:
+        """Return the run's points, as `mlrun.metrics` does."""
+        from mlrun.points import metrics
+
+        wanted = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
+        return metrics(self.store, self.id, keys=wanted, points=points, **options)
+
+    def logs(self, follow: bool = False, interval: float = 0.2) -> Iterator[str] | pl.DataFrame:
+        """Return the console lines as a frame; with `follow`, an iterator over lines until the run ends."""
+        from mlrun.query import logs
+
+        return self._follow(interval) if follow else logs(self.store, self.id)
+
+    def _follow(self, interval: float) -> Iterator[str]:
+        from mlrun.query import logs
+
+        seen = 0
+        while True:
+            ended = (
+                self.refresh().state in TERMINAL_STATES
+            )  # looked at before reading: nothing comes after
+            lines = logs(self.store, self.id)["line"].to_list()
+            yield from lines[seen:]
+            seen = len(lines)
+            if ended:
+                return
+            time.sleep(interval)
+
+    def wait_for_completion(self, timeout: float | None = None, interval: float = 0.1) -> RunView:
+        """Wait until the run has ended; returns itself.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.refresh().state not in TERMINAL_STATES:
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"run {self.name!r} is {self.state} after {timeout} s")
+            time.sleep(interval)
+        return self
+
+    def update(
+        self,
+        name: str | None = None,
+        notes: str | None = None,
+        add_tags: Iterable[str] = (),
+        remove_tags: Iterable[str] = (),
+        labels: Mapping[str, Any] | None = None,
+    ) -> RunView:
+        """Change what people may change; a label of None is removed. Returns itself, refreshed."""
+        update_run(
+            self.store, self.id, name=name, notes=notes, add_tags=add_tags, remove_tags=remove_tags,
+            labels=labels, known_labels=self.labels,
+        )  # fmt: skip
+        return self.refresh()
+
+    def archive(self) -> RunView:
+        """Hide the run from lists."""
+        return self._set(archived_at=now_us())
+
+    def restore(self) -> RunView:
+        """Undo `archive` or `delete`."""
+        return self._set(archived_at=None, deleted_at=None)
+
+    def delete(self) -> RunView:
+        """Delete softly: `restore()` brings it back until `compact` frees it after 30 days."""
+        if self.state not in TERMINAL_STATES:
+            raise MlrunError(
+                f"run {self.name!r} is {self.state}: it cannot be deleted before it has ended"
+            )
+        return self._set(deleted_at=now_us())
+
+    def _set(self, **times: int | None) -> RunView:
+        set_times(self.store, [self.id], **times)
+        return self.refresh()
+
+    def _artifacts(self) -> dict[str, int]:
+        made = self.artifacts()
+        return dict(zip(made["key"], made["version"], strict=True))
+
+    def __repr__(self) -> str:
+        """Show name, state and id."""
+        return f"RunView({self.name!r}, {self.state}, id={self.id!r})"
+
+    def _repr_html_(self) -> str:
+        shown = {
+            "state": self.state,
+            "project": self.project,
+            **self.params,
+            **self.results,
+            **self.summary,
+        }
+        rows = "".join(
+            f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>"
+            for k, v in shown.items()
+        )
+        return f"<table><caption>{html.escape(self.name)}</caption>{rows}</table>"
+
+
+def _values(frame: pl.DataFrame) -> dict[str, Any]:
+    pairs = frame.sort("key").select("key", "value").iter_rows()
+    return {key: json.loads(value) for key, value in pairs}
