@@ -102,23 +102,34 @@ class SchemaMismatch(MlrunError, ValueError):
 
 
 class QueryError(MlrunError, ValueError):
-    """A question to the store cannot be understood or is not allowed."""
-
-
-class WhereError(QueryError):
-    """`where`, `order_by` or `columns` cannot be understood.
+    """A question to the store cannot be understood or is not allowed.
 
     Attributes:
-        text: the whole expression.
+        text: the whole question, if it is text.
         position: 0-based offset of the place that is wrong, or None.
     """
 
     def __init__(self, message: str, text: str = "", position: int | None = None) -> None:
         if position is not None:
-            message = f"{message}\n  {text}\n  {' ' * position}^"
+            message = f"{message}\n{_pointer(text, position)}"
         super().__init__(message)
         self.text = text
         self.position = position
+
+
+def _pointer(text: str, position: int) -> str:
+    """Show the line of the place, at most about 100 characters of it, and an arrow below the place."""
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    line, at = text[start : end if end >= 0 else len(text)], position - start
+    cut = max(0, at - 60)
+    head, tail = "…" if cut else "", "…" if len(line) > cut + 100 else ""
+    shown = head + line[cut : cut + 100].replace("\t", " ") + tail
+    return f"  {shown}\n  {' ' * (at - cut + len(head))}^"
+
+
+class WhereError(QueryError):
+    """`where`, `order_by` or `columns` cannot be understood."""
 
 
 class SQLError(QueryError):
