@@ -1,0 +1,21 @@
+"""Every test and every documented example runs in a folder of its own, with default settings."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Leave no `.mlrun/` in the repository, and let no setting of the machine leak in."""
+    for name in [n for n in os.environ if n.startswith("MLRUN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLRUN_QUIET", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
