@@ -40,6 +40,7 @@ demo: .venv/.demo ## train ten models on real data, compare them, load the best 
 
 .PHONY: setup
 setup: .venv/.dev ## make .venv with the locked tools and libraries that the tests need
+	@echo '$(BIN)/python is ready'
 
 .PHONY: test
 test: .venv/.dev ## run every test and every example in the documentation
@@ -94,10 +95,10 @@ clean: ## remove what building and testing made; .venv and .tools stay
 
 .venv/.demo: requirements-demo.lock pyproject.toml | .venv/bin/python
 	$(INSTALL) --require-hashes -r requirements-demo.lock
-	$(INSTALL) --no-deps --editable .
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/.dev: requirements-dev.lock pyproject.toml | .venv/bin/python
 	$(INSTALL) --require-hashes -r requirements-dev.lock
-	$(INSTALL) --no-deps --editable .
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@ .venv/.demo

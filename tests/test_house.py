@@ -188,15 +188,22 @@ def test_import_init_and_log_load_no_heavy_library(
 _HALVES = [
     ("/wo", "rk/"), ("/ro", "ot/"), ("/Us", "ers/"), ("py", "pi.org"), ("pythonho", "sted.org"),
     ("ana", "conda.org"), ("find-", "links ="), ("uv", ".lock"), ("team", ".md"),
-    ("interfaces", ".md"), ("TO", "DO"), ("FIX", "ME"), ("co-authored", "-by"),
-    ("generated", " with"), ("issue ", "2"), ("part 1 ", "of"),
+    ("interfaces", ".md"), ("co-authored", "-by"), ("generated", " with"),
+    ("issue ", "2"), ("part 1 ", "of"),
 ]  # fmt: skip
 _FORBIDDEN = re.compile(
-    "|".join([re.escape(a + b) for a, b in _HALVES] + ["/ho" + r"me/[a-z]", r"\bcla" + "ude"]),
+    "|".join([re.escape(a + b) for a, b in _HALVES] + [r"\bcla" + "ude"]),
     re.IGNORECASE,
 )
 # House rules for code that ships: nothing half done, nothing that runs a stranger's text.
-_UNSHIPPED = re.compile(r"\bfor n" + r"ow\b|raise NotImpl" + r"emented|(?<![\w.])ev" + r"al\(")
+_UNSHIPPED = re.compile(
+    r"\bTO"
+    + r"DO\b|\bFIX"
+    + r"ME\b|\bfor n"
+    + r"ow\b|raise NotImpl"
+    + r"emented|(?<![\w.])ev"
+    + r"al\("
+)
 
 
 def test_nothing_forbidden_is_in_the_tree() -> None:
