@@ -1,0 +1,164 @@
+"""Records in one SQLite file, written in microseconds and read in Arrow."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed
+
+from .sqlite_apply import apply, plan, read_marks
+from .sqlite_connect import connect, transaction
+from .sqlite_library import Pool, lease
+from .sqlite_schema import create, name, open_version, source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mlrun.contracts import Mark, Op
+    from mlrun.tables import Table
+
+    from .sqlite_connect import Connection
+    from .sqlite_read import View
+
+__all__ = ["SQLiteRecords"]
+
+_URL = re.compile(r"sqlite://(?P<path>/.+?)(?:\?journal_mode=(?P<mode>wal|truncate))?", re.DOTALL)
+
+
+class SQLiteRecords:
+    """Meets the law of `mlrun.contracts.Records`, and CanLookup.
+
+    Transactions survive a killed process. After a power failure the file is whole, but the last transactions may be
+    missing, unless `sync()` was called after them.
+
+    Args:
+        url: `sqlite:///` and an absolute path, taken as it is (nothing is percent-decoded). On a network file system
+            `?journal_mode=truncate` must follow: the write-ahead log works on one machine only.
+
+    Attributes:
+        url: as given.
+        path: of the file.
+    """
+
+    def __init__(self, url: str) -> None:
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise ConfigError(f"sqlite:////absolute/path[?journal_mode=truncate], not {url!r}")
+        self.url = url
+        self.path = os.path.normpath("/" + match["path"].lstrip("/"))
+        self._mode = match["mode"] or "wal"
+        self._closed = False
+        self._pool = Pool(self._open)
+
+    def __repr__(self) -> str:
+        """Show the URL."""
+        return f"SQLiteRecords({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as URL."""
+        return SQLiteRecords, (self.url,)
+
+    def create(self) -> None:
+        """Make the file and its tables, or migrate it after a backup; idempotent.
+
+        Raises:
+            StoreVersionError: a newer mlrun made it. StoreError: it cannot be made, or is no store of ours.
+        """
+        if self._closed:
+            raise StoreClosed(f"{self.url} was closed")
+        with lease() as library:
+            connection = connect(self.path, library, mapped=self._mode == "wal", create=True)
+            try:
+                create(connection, self.path, self._mode)
+            finally:
+                connection.close()
+
+    def apply(
+        self,
+        ops: Sequence[Op],
+        *,
+        summaries: Iterable[Sequence[Any]] = (),
+        expected: Mapping[str, Mark] | None = None,
+        marks: Mapping[str, Mark] | None = None,
+    ) -> None:
+        """Apply ops in order, merge partial summaries, move marks, all in one transaction.
+
+        Raises:
+            MarkConflict: the stored marks are not those expected. SchemaMismatch: an op does not fit its table.
+            StoreError: others wrote for more than 30 s, or the disk is full. In all cases nothing is written.
+        """
+        steps, folded = plan(ops), list(summaries)
+        with self._lend() as connection, transaction(connection):
+            apply(connection, steps, folded, expected, marks)
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        """Open a consistent snapshot of all tables and marks."""
+        from .sqlite_read import View
+
+        with self._lend(arrow=True) as connection:
+            connection.execute("begin")
+            try:
+                view = View(connection)
+                try:
+                    yield view
+                finally:
+                    view.end()
+            finally:
+                connection.execute("rollback")
+
+    def lookup(self, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows that match every column of `key`, as plain dicts, without pyarrow."""
+        if unknown := set(key) - set(table.names):
+            raise SchemaMismatch.of(table.name, unknown=unknown)
+        expressions, behind = source(table)
+        terms = " and ".join([behind, *(f"{expressions[c]} is ?" for c in key)])
+        chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in table.names)
+        order = ", ".join(expressions[k] for k in table.key)
+        with self._lend() as connection:
+            rows = connection.rows(
+                f"select {chosen} from {terms} order by {order}", list(key.values())
+            )
+        truths = [i for i, c in enumerate(table.columns) if c.type == "bool"]
+        out = [dict(zip(table.names, row, strict=True)) for row in rows]
+        for row in out:
+            for i in truths:
+                row[table.names[i]] = (
+                    None if row[table.names[i]] is None else bool(row[table.names[i]])
+                )
+        return out
+
+    def marks(self) -> dict[str, Mark]:
+        """Return the high-water mark of every journal writer, without pyarrow."""
+        with self._lend() as connection:
+            return read_marks(connection)
+
+    def sync(self) -> None:
+        """Make everything that was applied survive a power failure too; a journal may be unlinked after it."""
+        try:
+            log = os.open(f"{self.path}-wal", os.O_RDWR)
+        except FileNotFoundError:
+            return  # no write-ahead log: every commit was synced, or checkpointed, which syncs
+        try:
+            os.fsync(log)
+        finally:
+            os.close(log)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._closed = True
+        self._pool.close_idle()
+
+    @contextmanager
+    def _lend(self, *, arrow: bool = False) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreClosed(f"{self.url} was closed")
+        with self._pool.lend(arrow=arrow) as connection:
+            open_version(connection, self.path)
+            yield connection
+
+    def _open(self, library: str) -> Connection:
+        return connect(self.path, library, mapped=self._mode == "wal")

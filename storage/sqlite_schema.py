@@ -1,0 +1,246 @@
+"""How the record tables lie in SQLite, and how a file comes to its version.
+
+The logical tables are those of `mlrun.tables`; the physical ones differ where a million runs ask for it. A run has an
+integer `rid`, a key of params, results and metrics an integer `kid`; the three long tables are clustered by (rid, kid),
+so that all values of a run lie together, and indexed by (kid, value, rid), so that a filter or an order reads one
+stretch of one index. A row of `runs` may be a mere holder of a rid (`present` = 0), for values that came before their
+run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from mlrun.contracts import Mark
+from mlrun.errors import StoreError, StoreVersionError
+from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TABLES, TAGS
+
+from .sqlite_connect import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mlrun.tables import Column, Table
+
+    from .sqlite_connect import Connection
+
+__all__ = [
+    "KEYED",
+    "MIGRATIONS",
+    "RECORDS",
+    "VERSION",
+    "VISIBLE",
+    "create",
+    "indexes",
+    "name",
+    "open_version",
+    "source",
+]
+
+VERSION = 1
+# from version -> statements that bring a file to the next one; run in one transaction after a backup
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+_APPLICATION_ID = 0x6D6C7231
+
+RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "record"}
+KEYED = (PARAMS, RESULTS, SUMMARIES)
+_BY_RID = (*KEYED, TAGS)
+_SQL_TYPES = {"string": "text", "json": "text", "float64": "real"}
+_RUN_ID, _KEY = PARAMS.key
+# runs that a list shows when it is not asked for more: indexes hold only these
+VISIBLE = "present and parent is null and archived_at is null and deleted_at is null"
+
+
+def name(word: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + word.replace('"', '""') + '"'
+
+
+def _declare(column: Column, *, required: bool) -> str:
+    kind = _SQL_TYPES.get(column.type, "integer")
+    return f"{name(column.name)} {kind}{' not null' if required else ''}"
+
+
+def _tables() -> list[str]:
+    """Return the statements that make the tables."""
+    made = [f"create table keys (kid integer primary key, {name(_KEY)} text not null unique)"]
+    columns = [_declare(c, required=c.name == _RUN_ID) for c in RUNS.columns]
+    made.append(
+        f"create table {RUNS.name} (rid integer primary key, {columns[0]} unique, "
+        f"present integer not null default 0, {', '.join(columns[1:])})"
+    )
+    for table in _BY_RID:
+        short = {_RUN_ID: "rid integer not null"} | (
+            {_KEY: "kid integer not null"} if table in KEYED else {}
+        )
+        columns = [short.get(c.name) or _declare(c, required=not c.nullable) for c in table.columns]
+        key = ", ".join(_short(c, table) for c in table.key)
+        made.append(
+            f"create table {table.name} ({', '.join(columns)}, primary key ({key})) without rowid"
+        )
+    for table in RECORDS.values():
+        if table is not RUNS and table not in _BY_RID:
+            columns = [_declare(c, required=not c.nullable) for c in table.columns]
+            made.append(f"create table {table.name} ({', '.join(columns)})")
+            made.append(f"create unique index {table.name}_key on {table.name} ({conflict(table)})")
+    numbers = ", ".join(f"{name(f)} integer not null" for f in Mark._fields)
+    made.append(f"create table marks (writer text primary key, {numbers}) without rowid")
+    return made
+
+
+def _short(column: str, table: Table) -> str:
+    if column == _RUN_ID:
+        return "rid"
+    return "kid" if column == _KEY and table in KEYED else name(column)
+
+
+def conflict(table: Table) -> str:
+    """Return the expressions that are unique in a table: its key, where a missing part is like any other value."""
+    if table is RUNS:
+        return name(_RUN_ID)
+    if table in _BY_RID:
+        return ", ".join(_short(c, table) for c in table.key)
+    return ", ".join(
+        f"ifnull({name(c)}, '')" if table.column(c).nullable else name(c) for c in table.key
+    )
+
+
+def indexes(table: Table) -> dict[str, str]:
+    """Return the indexes of a table beyond its key: name -> what stands behind `on`."""
+    made: dict[str, str] = {}
+    if table in (PARAMS, RESULTS):
+        for value in (c.name for c in table.columns if c.hidden):
+            made[f"{table.name}_{value}"] = (
+                f"{table.name} (kid, {value}, rid) where {value} is not null"
+            )
+    elif table is SUMMARIES:
+        made["summaries_last"] = "summaries (kid, last, rid) where last is not null"
+    elif table is TAGS:
+        made["tags_tag"] = "tags (tag, rid)"
+    elif table is RUNS:
+        made["runs_newest"] = f"runs (started_at, run_id) where {VISIBLE}"
+        made["runs_project"] = f"runs (project, started_at, run_id) where {VISIBLE}"
+        for column in ("state", "name", "parent", "group"):
+            made[f"runs_{column}"] = f"runs ({name(column)}) where {name(column)} is not null"
+    elif table is ARTIFACTS:
+        made["artifacts_content"] = "artifacts (project, key, sha256)"
+    elif table is LINEAGE:
+        made["lineage_version"] = "lineage (project, key, version)"
+    elif table is ALIASES:
+        made["aliases_version"] = "aliases (project, key, version)"
+    return made
+
+
+def source(table: Table) -> tuple[dict[str, str], str]:
+    """Return how a logical table is read: expression of every column, and what stands behind `from`."""
+    expressions = {c.name: f"t.{name(c.name)}" for c in table.columns}
+    if table is RUNS:
+        return expressions, "runs t where t.present"
+    if table not in _BY_RID:
+        return expressions, f"{table.name} t where true"
+    expressions[_RUN_ID] = f"r.{name(_RUN_ID)}"
+    joins = f"{table.name} t join runs r on r.rid = t.rid"
+    if table in KEYED:
+        expressions[_KEY] = f"k.{name(_KEY)}"
+        joins += " join keys k on k.kid = t.kid"
+    return expressions, f"{joins} where true"
+
+
+def open_version(connection: Connection, path: str) -> None:
+    """Check that this version reads the file.
+
+    Raises:
+        StoreError: it is not made yet. StoreVersionError: it is of another version.
+    """
+    [(version,)] = connection.rows("pragma user_version")
+    if version == VERSION:
+        return
+    if version > VERSION:
+        raise StoreVersionError(
+            f"{path} has version {version}, this mlrun reads up to {VERSION}: pip install -U mlrun-arrow"
+        )
+    if version:
+        raise StoreVersionError(
+            f"{path} has version {version}, not {VERSION}: run `mlrun doctor --repair`"
+        )
+    raise StoreError(f"{path} is not made yet: call create()")
+
+
+def create(connection: Connection, path: str, journal_mode: str) -> None:
+    """Make the tables, or bring an older file to this version; safe in a race of many processes."""
+    [(version,)] = connection.rows("pragma user_version")
+    if version == VERSION:
+        return
+    if version == 0:
+        _refuse_foreign(connection, path)
+        connection.rows("pragma page_size=8192")
+        _set_journal_mode(connection, journal_mode)
+        with transaction(connection):
+            [(version,)] = connection.rows("pragma user_version")
+            if version == 0:
+                _make(connection)
+                return
+    if version < VERSION:
+        _back_up(connection, path, version)
+        with transaction(connection):
+            [(version,)] = connection.rows("pragma user_version")
+            for number in range(version, VERSION):
+                MIGRATIONS[number](connection)
+            connection.execute(f"pragma user_version={VERSION}")
+    open_version(connection, path)
+
+
+def _make(connection: Connection) -> None:
+    for statement in _tables():
+        connection.execute(statement)
+    for table in RECORDS.values():
+        make_indexes(connection, table)
+    connection.execute(f"pragma application_id={_APPLICATION_ID}")
+    connection.execute(f"pragma user_version={VERSION}")
+
+
+def make_indexes(connection: Connection, table: Table) -> None:
+    """Make the indexes of a table that are not there."""
+    for index, where in indexes(table).items():
+        connection.execute(f"create index if not exists {index} on {where}")
+
+
+def _refuse_foreign(connection: Connection, path: str) -> None:
+    [(application,)] = connection.rows("pragma application_id")
+    [(tables,)] = connection.rows("select count(*) from sqlite_master")
+    if tables and application != _APPLICATION_ID:
+        raise StoreError(f"{path} is an SQLite database of something else")
+
+
+def _set_journal_mode(connection: Connection, mode: str) -> None:
+    """Change the journal mode; SQLite does not wait for others here, so we do."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            [(now,)] = connection.rows(f"pragma journal_mode={mode}")
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if now == mode:
+                return
+            if time.monotonic() > deadline:
+                raise StoreError(f"SQLite keeps journal_mode={now}, not {mode}")
+        time.sleep(0.005)
+
+
+def _back_up(connection: Connection, path: str, version: int) -> None:
+    """Copy the file as it is, once; a copy that an earlier attempt left is as good."""
+    target = f"{path}.v{version}.bak"
+    if os.path.exists(target):
+        return
+    partial = f"{target}.{os.getpid()}.tmp"
+    connection.execute("vacuum into ?", (partial,))
+    os.replace(partial, target)
+
+
+def columns_of(table: Table, wanted: Sequence[str] | None) -> list[Column]:
+    """Return the columns asked for, in the order asked; all if None."""
+    return [table.column(c) for c in wanted] if wanted is not None else list(table.columns)
