@@ -17,6 +17,11 @@ endif
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
+# Where the system keeps certificates, a company's own is among them; elsewhere uv brings its own.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS ?= 1
+export UV_NATIVE_TLS ?= 1
+endif
 export UV_NO_PROGRESS := 1
 
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
