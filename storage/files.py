@@ -24,7 +24,6 @@ import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import unquote
 
 from mlrun.contracts import Finding, StoredObject
 from mlrun.errors import ConfigError, NotFound, ObjectError, StoreClosed
@@ -49,8 +48,8 @@ class FileObjects:
     """Content-addressed files in one folder.
 
     Args:
-        url: `file:///absolute/folder` (percent-encoded, as `Path.as_uri()` writes it). The folder is made by the
-            first `put`; a reader of an absent folder sees an empty store.
+        url: `file:///absolute/folder`, taken as it is (nothing is percent-decoded). The folder is made by the first
+            `put`; a reader of an absent folder sees an empty store.
 
     The `uri` of what is stored is relative (`objects/<aa>/<sha256>`), so that a store folder can be moved.
     """
@@ -59,7 +58,7 @@ class FileObjects:
         if not url.startswith("file://"):
             raise ConfigError(f"an object folder has the form file:///folder, not {url!r}")
         self.url = url
-        self.folder = Path(unquote(url.removeprefix("file://")))
+        self.folder = Path(url.removeprefix("file://"))
         if not self.folder.is_absolute():
             raise ConfigError(f"{url!r} is not absolute: it needs three slashes")
         self._closed = False

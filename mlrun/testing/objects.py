@@ -6,7 +6,7 @@ Subclass in a test module and give the fixture `url`:
 class TestMine(ObjectsConformance):
     @pytest.fixture
     def url(self, tmp_path):
-        return (tmp_path / "objects").as_uri()
+        return f"file://{tmp_path}/objects"
 ```
 """
 

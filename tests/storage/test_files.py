@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class TestFiles(ObjectsConformance):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
-        return (tmp_path / "a folder, 100% ours" / "objects").as_uri()
+        return f"file://{tmp_path}/a folder, 100%20 ours?/objects"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def objects(folder: Path) -> FileObjects:
-    return FileObjects(folder.as_uri())
+    return FileObjects(f"file://{folder}")
 
 
 def temporary(folder: Path) -> list[str]:
@@ -87,7 +87,7 @@ from pathlib import Path
 from mlrun.errors import ObjectError
 from mlrun.storage.files import FileObjects
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-store = FileObjects(Path(sys.argv[1]).as_uri())
+store = FileObjects("file://" + sys.argv[1])
 for source in (Path(sys.argv[2]), b"y" * 2_000_000):
     try:
         store.put(source)
@@ -120,7 +120,7 @@ class Slow:
             return b"half of it"
         print("half", flush=True)
         sys.stdin.read()
-FileObjects(Path(sys.argv[1]).as_uri()).put(Slow())
+FileObjects("file://" + sys.argv[1]).put(Slow())
 """
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -128,7 +128,9 @@ FileObjects(Path(sys.argv[1]).as_uri()).put(Slow())
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"half\n"
-        assert FileObjects(folder.as_uri()).check(repair=True) == []  # it lives: its file is spared
+        assert (
+            FileObjects(f"file://{folder}").check(repair=True) == []
+        )  # it lives: its file is spared
         child.send_signal(signal.SIGKILL)
 
 
@@ -213,4 +215,4 @@ def test_a_store_folder_can_be_moved(objects: FileObjects, folder: Path) -> None
     moved.parent.mkdir()
     folder.rename(moved)
     assert (moved.parent / stored.uri).read_bytes() == b"moved"
-    assert FileObjects(moved.as_uri()).path(stored.sha256).read_bytes() == b"moved"
+    assert FileObjects(f"file://{moved}").path(stored.sha256).read_bytes() == b"moved"
