@@ -87,12 +87,15 @@ class _Parser(Cursor):
             self.refuse(f"the expression is nested more than {kinds.MAX_DEPTH} deep", self.now)
         left = self.prefix()
         while (level := self.level()) >= floor:
-            self.operators += 1
-            if self.operators > MAX_OPERATORS:
-                self.refuse(f"the expression has more than {MAX_OPERATORS} operators", self.now)
             left = self.infix(left, level)
         self.depth -= 1
         return left
+
+    def count(self) -> None:
+        """Bound the size of what a compiler must walk and a database must plan."""
+        self.operators += 1
+        if self.operators > MAX_OPERATORS:
+            self.refuse(f"the expression has more than {MAX_OPERATORS} operators", self.now)
 
     def level(self) -> int:
         token = self.now
@@ -103,6 +106,7 @@ class _Parser(Cursor):
         return _LEVELS.get(token.word or token.op, 0)
 
     def infix(self, left: Part, level: int) -> Part:
+        self.count()
         if level in (_OR, _AND):
             return self.logic(left, level)
         if level == _COMPARE:
@@ -115,7 +119,7 @@ class _Parser(Cursor):
         op: Literal["and", "or"] = "or" if level == _OR else "and"
         terms = [left]
         while self.now.word == op:
-            self.operators += 1
+            self.count()
             self.take()
             terms.append(self.expression(level + 1))
         return kinds.logic(op, terms, self.text)

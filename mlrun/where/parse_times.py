@@ -30,13 +30,12 @@ def read_time(text: str) -> int | None:
     """Return the microseconds since the epoch of an ISO 8601 text (UTC if it has no zone), or None."""
     try:
         found = datetime.fromisoformat(text.strip())
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         return (found - _EPOCH) // _MICROSECOND
     except (
         ValueError,
         OverflowError,
-    ):  # no time, or one that no calendar holds: the caller says so
+    ):  # no time, or none of the years 1 to 9999: the caller says so
         return None
 
 
