@@ -14,6 +14,7 @@ MlrunError
 │   ├── StoreClosed        used after close()
 │   ├── StoreVersionError  written by another version; says the command to run
 │   ├── MarkConflict       somebody else moved the high-water marks first
+│   ├── SnapshotExpired    files of an old snapshot have been freed: take a new one
 │   └── CorruptStore       bytes are not what was written; says where
 ├── ObjectError            bytes of an artifact are missing or differ from their hash
 ├── UntrustedPickle        a pickle is loaded only with trust=True
@@ -42,6 +43,7 @@ __all__ = [
     "RunExists",
     "SQLError",
     "SchemaMismatch",
+    "SnapshotExpired",
     "StoreClosed",
     "StoreError",
     "StoreVersionError",
@@ -150,6 +152,10 @@ class StoreVersionError(StoreError):
 
 class MarkConflict(StoreError):
     """High-water marks are not what the writer expected: nothing was written."""
+
+
+class SnapshotExpired(StoreError):
+    """Files of a pinned snapshot have been freed since; a new snapshot has the same rows and more."""
 
 
 class CorruptStore(StoreError):
