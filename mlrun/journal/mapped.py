@@ -1,0 +1,125 @@
+"""The reading end of a slot's files: opened once, readable also after they are unlinked."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from functools import cached_property
+from json import loads
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlrun.journal import segment as _segment
+from mlrun.journal.files import DICT, numbered
+from mlrun.journal.reclog import LogScan, scan_log
+from mlrun.journal.sealing import Head, damaged_blocks, parse_head
+from mlrun.journal.segment import COLUMNS, HEADER_BYTES, column_offsets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MappedSegment", "Names", "read_whole"]
+
+_COPY = (
+    256 << 10
+)  # bytes up to which a file is copied: cheaper than a mapping, and it needs no descriptor
+
+
+def read_whole(path: Path) -> bytes | mmap.mmap:
+    """Return the bytes that a file has now.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        size = os.fstat(fd).st_size
+        if size > _COPY:
+            return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+        return os.pread(fd, size, 0)
+    finally:
+        os.close(fd)
+
+
+class Names(NamedTuple):
+    """A segment's dictionary: ids to `(table, project, run id)`, and ids to keys."""
+
+    runs: dict[int, tuple[str, str, str]]
+    keys: dict[int, str]
+
+
+class MappedSegment:
+    """A segment and its dictionary as they were when this was made.
+
+    Attributes:
+        rows: published then (and within the file, if something cut it off).
+        bad: row ranges whose bytes are not what was sealed; looked for only on request.
+    """
+
+    def __init__(self, path: Path, number: int, *, verify: bool = False) -> None:
+        """Open the files.
+
+        Raises:
+            FileNotFoundError: the segment is not there (any more).
+            SegmentDamage: its header is not readable.
+        """
+        self.path = path
+        self.number = number
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            size = os.fstat(fd).st_size
+            self.head: Head = parse_head(os.pread(fd, HEADER_BYTES, 0), size)
+            if _segment.FENCE is not None:
+                with _segment.FENCE:
+                    pass  # the count was read; the columns come after it
+            self.rows = self.head.rows
+            self._map: mmap.mmap | None = None
+            self._copies: list[bytes] = []
+            self._open_columns(fd, size)
+        finally:
+            os.close(fd)
+        self.bad = damaged_blocks(path, self.head) if verify and self.head.sealed else []
+        self.dictionary = self._read_dictionary()
+
+    def _open_columns(self, fd: int, size: int) -> None:
+        if not self.rows:
+            return
+        if size > _COPY:
+            self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+            return
+        spans = zip(COLUMNS, column_offsets(self.head.capacity), strict=True)
+        self._copies = [os.pread(fd, self.rows * width, at) for (_, _, width), at in spans]
+
+    def _read_dictionary(self) -> LogScan:
+        try:
+            data = read_whole(numbered(self.path.parent, self.number, DICT))
+        except FileNotFoundError:
+            data = b""
+        return scan_log(data)
+
+    def column(self, index: int) -> tuple[bytes | mmap.mmap, int]:
+        """Return the buffer that holds column `index` of COLUMNS, and where in it the column starts."""
+        if self._map is not None:
+            return self._map, column_offsets(self.head.capacity)[index]
+        return self._copies[index], 0
+
+    def views(self) -> list[memoryview[Any]]:
+        """Return the published part of every column as a typed view."""
+        out: list[memoryview[Any]] = []
+        for i, (_, kind, width) in enumerate(COLUMNS):
+            buffer, at = self.column(i)
+            span = memoryview(buffer)[at : at + self.rows * width]
+            out.append(span.cast("d") if kind == "d" else span.cast(kind))
+        return out
+
+    @cached_property
+    def names(self) -> Names:
+        """The dictionary, decoded. Of an id that was given twice the later name holds: the first was never used."""
+        runs: dict[int, tuple[str, str, str]] = {}
+        keys: dict[int, str] = {}
+        for _, payload in self.dictionary.records:
+            for kind, number, *words in loads(payload):
+                if kind == "r":
+                    runs[number] = (words[0], words[1], words[2])
+                else:
+                    keys[number] = words[0]
+        return Names(runs, keys)

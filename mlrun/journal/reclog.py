@@ -1,0 +1,216 @@
+r"""Append-only logs of framed records.
+
+A file is a header and frames. A frame is `\xa5\x1e\x00`, a kind byte, length and CRC-32 (each four bytes, little
+endian; the CRC covers kind and payload), then the payload. Payloads are ASCII JSON, so the mark never occurs in one,
+and a reader finds its way again behind damage. The header says where a sealed file ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+if TYPE_CHECKING:
+    import mmap
+    from pathlib import Path
+
+__all__ = ["HEADER_BYTES", "Damage", "LogScan", "RecordLog", "pack", "scan_log", "seal_log"]
+
+_MAGIC = b"mlrlog1\n"
+_UNSEALED = _MAGIC + bytes(16)
+HEADER_BYTES = len(_UNSEALED)
+
+_MARK = b"\xa5\x1e\x00"
+_DATA, _VOID = b"D", b"V"
+_FRAME = 12  # bytes before the payload
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+
+
+class Damage(NamedTuple):
+    """Bytes that are no frame: `torn` (an append that never returned), `lost` (a record was here) or `header`."""
+
+    start: int
+    end: int
+    kind: str
+
+
+class LogScan(NamedTuple):
+    """What a log holds: `(end offset, payload)` of each record, in order.
+
+    Attributes:
+        end: offset behind the last good frame; of a sealed file, its end.
+        damage: in order; `header` means that the words which say where the file ends are damaged.
+    """
+
+    records: list[tuple[int, bytes]]
+    end: int
+    sealed: bool
+    damage: list[Damage]
+
+
+def pack(value: Any) -> bytes:
+    """Encode a payload; NaN and infinities are written as JavaScript names them.
+
+    Raises:
+        TypeError, ValueError: JSON has no form for it.
+    """
+    return json.dumps(value, separators=(",", ":"), check_circular=False).encode("ascii")
+
+
+def _frame(kind: bytes, payload: bytes) -> bytes:
+    size, crc = len(payload).to_bytes(4, "little"), crc32(payload, crc32(kind))
+    return b"".join((_MARK, kind, size, crc.to_bytes(4, "little"), payload))
+
+
+def _seal_words(end: int) -> bytes:
+    word = end.to_bytes(8, "little")
+    return word + crc32(word, 1).to_bytes(8, "little")
+
+
+class RecordLog:
+    """The writing end of one log; the file is made by the first append. Not thread-safe.
+
+    Attributes:
+        size: offset behind the last record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.fd = -1
+        self._torn = False
+
+    def append(self, payload: bytes) -> int:
+        """Write one record with one `write(2)`; returns the offset behind it.
+
+        Raises:
+            OSError: nothing was recorded. The log stays usable.
+        """
+        if self.fd < 0:
+            self.fd = os.open(self.path, _CREATE, 0o600)
+        data = _frame(_DATA, payload)
+        if self._torn:  # what lies between the last good frame and here was never promised
+            data = _frame(_VOID, self.size.to_bytes(8, "little")) + data
+        if not self.size:
+            data = _UNSEALED + data
+        self._torn = True
+        written = os.write(self.fd, data)
+        if written < len(data):
+            if not self.size:
+                os.ftruncate(self.fd, 0)  # half a header; no reader maps a file this small
+                self._torn = False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self.size = os.fstat(self.fd).st_size
+        self._torn = False
+        return self.size
+
+    def close(self) -> None:
+        """Close the descriptor; the file stays unsealed. Idempotent."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def seal(self) -> None:
+        """Close for good; a log in which nothing was recorded is removed."""
+        self.close()
+        if self.size:
+            seal_log(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def seal_log(path: Path) -> list[Damage]:
+    """Fix where the log ends: behind its last good frame. Returns the damage seen; idempotent.
+
+    Only the holder of the slot's flock may call this. Needs no free space: the word lies in the header.
+    """
+    scan = scan_log(path.read_bytes())
+    if scan.sealed or not scan.end:
+        return scan.damage
+    fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.pwrite(fd, _seal_words(scan.end), len(_MAGIC))
+    finally:
+        os.close(fd)
+    return scan.damage
+
+
+def scan_log(data: bytes | mmap.mmap, offset: int = 0) -> LogScan:
+    """Read all records behind `offset` (0, or the end of an earlier record).
+
+    A bad stretch with good frames behind it is skipped; without any, it is the torn tail of an append that never
+    returned (or that is under way right now).
+    """
+    size = len(data)
+    if size < HEADER_BYTES:  # the very first append never returned
+        return LogScan([], 0, False, [Damage(0, size, "torn")] if size else [])
+    damage: list[Damage] = []
+    sealed_end = _sealed_end(data)
+    if data[: len(_MAGIC)] != _MAGIC or sealed_end < 0:
+        damage.append(Damage(0, HEADER_BYTES, "header"))
+        sealed_end = 0
+    if sealed_end > size:
+        damage.append(Damage(size, sealed_end, "lost"))
+    stop = min(size, sealed_end or size)
+    records: list[tuple[int, bytes]] = []
+    at = good = max(offset, HEADER_BYTES)
+    while at < stop:
+        frame = _frame_at(data, at, stop)
+        if frame is None:
+            behind = _next_frame(data, at + 1, stop)
+            if behind is None:
+                damage.append(Damage(at, stop, "lost" if sealed_end else "torn"))
+                break
+            damage += _between(data, at, behind, stop)
+            at = behind
+            continue
+        kind, payload, at = frame
+        good = at
+        if kind == _DATA:
+            records.append((at, payload))
+    return LogScan(records, sealed_end or good, bool(sealed_end), damage)
+
+
+def _sealed_end(data: bytes | mmap.mmap) -> int:
+    """Return where the file is sealed; 0 if it is not, -1 if the words are damaged."""
+    words = data[len(_MAGIC) : HEADER_BYTES]
+    if not any(words):
+        return 0
+    end = int.from_bytes(words[:8], "little")
+    return end if words == _seal_words(end) else -1
+
+
+def _frame_at(data: bytes | mmap.mmap, at: int, stop: int) -> tuple[bytes, bytes, int] | None:
+    head = data[at : at + _FRAME]
+    if len(head) < _FRAME or head[:3] != _MARK:
+        return None
+    end = at + _FRAME + int.from_bytes(head[4:8], "little")
+    if end > stop:
+        return None
+    kind, payload = head[3:4], data[at + _FRAME : end]
+    if crc32(payload, crc32(kind)) != int.from_bytes(head[8:12], "little"):
+        return None
+    return kind, payload, end
+
+
+def _next_frame(data: bytes | mmap.mmap, at: int, stop: int) -> int | None:
+    while (at := data.find(_MARK, at, stop)) >= 0:
+        if _frame_at(data, at, stop) is not None:
+            return at
+        at += 1
+    return None
+
+
+def _between(data: bytes | mmap.mmap, start: int, end: int, stop: int) -> list[Damage]:
+    """Tell what a bad stretch before a good frame was: torn only where a void frame says so."""
+    frame = _frame_at(data, end, stop)
+    if frame is None or frame[0] != _VOID:
+        return [Damage(start, end, "lost")]
+    torn = int.from_bytes(frame[1], "little")
+    if torn <= start:
+        return []  # an append that failed, said so, and was not acknowledged: nothing to report
+    return [Damage(start, min(torn, end), "lost")]
