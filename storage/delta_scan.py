@@ -1,0 +1,220 @@
+"""Read rows of parquet files that match a filter: whole files, then row groups, then rows are left out."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlrun.errors import CorruptStore, QueryError, SnapshotExpired
+
+from .delta_files import Bounds, DataFile, group_bounds, stats_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mlrun.contracts import PointFilter
+    from mlrun.tables import Table
+
+__all__ = ["Predicate", "open_file", "scan_files"]
+
+_BATCH_ROWS = 1 << 20  # rows decoded at once
+_FOOTERS = 512  # files are immutable, so their footers are kept
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A `PointFilter` in terms of a table's columns.
+
+    `members` maps columns to the values allowed, sorted (text as UTF-8 bytes); `at_least` and `at_most` bound columns.
+    The steps or times of a row that spans some (a rollup) match when they overlap the bounds.
+    """
+
+    members: dict[str, list[Any]]
+    at_least: dict[str, int]
+    at_most: dict[str, int]
+
+    @classmethod
+    def of(cls, where: PointFilter, table: Table) -> Predicate:
+        """Translate; QueryError when the table has no such column."""
+        members: dict[str, list[Any]] = {}
+        asked = (("run_id", where.run_ids), ("key", where.keys), ("level", where.levels))
+        for column, values in asked:
+            if values is not None:
+                plain = {
+                    v.encode("utf-8", "surrogatepass") if isinstance(v, str) else v for v in values
+                }
+                members[column] = sorted(plain)
+        at_least, at_most = {}, {}
+        for kind, (low, high) in (("step", where.steps), ("time", where.times)):
+            single = kind in table.names
+            if low is not None:
+                at_least[kind if single else f"last_{kind}"] = low
+            if high is not None:
+                at_most[kind if single else f"first_{kind}"] = high
+        for column in (*members, *at_least, *at_most):
+            if column not in table.names:
+                raise QueryError(f"table {table.name!r} has no column {column!r} to filter by")
+        return cls(members, at_least, at_most)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it looks at."""
+        return list({**self.members, **self.at_least, **self.at_most})
+
+    def may_hold(self, bounds: Bounds) -> bool:
+        """Whether rows within these bounds may match."""
+        for column, values in self.members.items():
+            if column not in bounds:
+                continue
+            low, high = bounds[column]
+            place = bisect_left(values, low)
+            if place == len(values) or values[place] > high:
+                return False
+        return all(
+            bounds[c][1] >= limit for c, limit in self.at_least.items() if c in bounds
+        ) and all(bounds[c][0] <= limit for c, limit in self.at_most.items() if c in bounds)
+
+    def undecided(self, bounds: Bounds) -> frozenset[str]:
+        """Return the columns of which some rows within these bounds may match and others not."""
+        out = set()
+        for column, values in self.members.items():
+            low, high = bounds.get(column, (0, 1))
+            if low != high or low not in values:
+                out.add(column)
+        out |= {c for c, limit in self.at_least.items() if c not in bounds or bounds[c][0] < limit}
+        out |= {c for c, limit in self.at_most.items() if c not in bounds or bounds[c][1] > limit}
+        return frozenset(out)
+
+    def mask(self, rows: pa.Table, undecided: frozenset[str]) -> NDArray[np.bool_]:
+        """Return which rows match, looking at the undecided columns only."""
+        keep = np.ones(rows.num_rows, np.bool_)
+        for column in undecided:
+            if column in self.members:
+                keep &= _is_in(rows.column(column), self.members[column])
+            else:
+                values = rows.column(column).cast(pa.int64()).to_numpy()
+                if column in self.at_least:
+                    keep &= values >= self.at_least[column]
+                if column in self.at_most:
+                    keep &= values <= self.at_most[column]
+        return keep
+
+
+def _is_in(column: pa.ChunkedArray, values: list[Any]) -> NDArray[np.bool_]:
+    if not pa.types.is_dictionary(column.type):
+        return np.asarray(np.isin(column.to_numpy(), values))
+    parts = [np.zeros(0, np.bool_)]
+    for chunk in column.chunks:
+        words = [w.encode("utf-8") for w in chunk.dictionary.to_pylist()]
+        wanted = np.array([w in values for w in words], np.bool_)
+        parts.append(wanted[chunk.indices.to_numpy()])
+    return np.concatenate(parts)
+
+
+def scan_files(
+    folder: Path,
+    files: Sequence[DataFile],
+    table: Table,
+    where: Predicate,
+    columns: Sequence[str],
+) -> Iterator[pa.Table]:
+    """Yield matching rows, file by file in the files' order, with `columns` in the table's types.
+
+    All files are opened before the first row is yielded, so that freeing them later does no harm.
+
+    Raises:
+        SnapshotExpired: a file is gone: it was freed after the snapshot had been pinned.
+        CorruptStore: a file cannot be read.
+    """
+    wanted = [f for f in files if where.may_hold(f.bounds)]
+    opened = [(f, open_file(folder, f, table)) for f in wanted]
+    for file, (reader, groups) in opened:
+        try:
+            yield from _scan_file(reader, groups, table, where, columns)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(table, file, error) from error
+        finally:
+            reader.close()
+
+
+def _scan_file(
+    reader: pq.ParquetFile,
+    groups: list[Bounds],
+    table: Table,
+    where: Predicate,
+    columns: Sequence[str],
+) -> Iterator[pa.Table]:
+    schema = pa.schema([table.schema.field(c) for c in columns])
+    wanted = [g for g, bounds in enumerate(groups) if where.may_hold(bounds)]
+    while wanted:
+        undecided = where.undecided(groups[wanted[0]])
+        batch, rows = [], 0
+        while wanted and rows < _BATCH_ROWS and where.undecided(groups[wanted[0]]) == undecided:
+            batch.append(wanted.pop(0))
+            rows += reader.metadata.row_group(batch[-1]).num_rows
+        found = reader.read_row_groups(batch, columns=[*columns, *(undecided - set(columns))])
+        if undecided:
+            keep = where.mask(found, undecided)
+            if not keep.all():
+                found = found.filter(pa.array(keep))
+        if found.num_rows:
+            yield found.select(list(columns)).cast(schema)
+
+
+_footers: OrderedDict[str, tuple[Any, list[Bounds]]] = OrderedDict()
+_footers_lock = threading.Lock()
+
+
+def open_file(
+    folder: Path, file: DataFile, table: Table, *, verify: bool = False
+) -> tuple[pq.ParquetFile, list[Bounds]]:
+    """Open a file; returns it with the bounds of its row groups. `verify` checks pages when they are read."""
+    path = str(folder / file.path)
+    with _footers_lock:
+        known = _footers.get(path)
+        if known is not None:
+            _footers.move_to_end(path)
+    text = [c.name for c in table.columns if c.type in {"string", "json"}]
+    try:
+        reader = pq.ParquetFile(
+            path,
+            metadata=known[0] if known else None,
+            read_dictionary=text,
+            page_checksum_verification=verify,
+        )
+        if known is None:
+            columns = stats_columns(table)
+            count = reader.metadata.num_row_groups
+            known = (
+                reader.metadata,
+                [group_bounds(reader.metadata, g, columns) for g in range(count)],
+            )
+    except FileNotFoundError as error:
+        raise SnapshotExpired(
+            f"table {table.name!r}: a file of this snapshot has been freed by compaction; ask again"
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(table, file, error) from error
+    with _footers_lock:
+        _footers[path] = known
+        while len(_footers) > _FOOTERS:
+            _footers.popitem(last=False)
+    return reader, known[1]
+
+
+def unreadable(table: Table, file: DataFile, error: Exception) -> CorruptStore:
+    """Return the error that names a damaged file and what it held."""
+    return CorruptStore(
+        f"table {table.name!r}: {file.path} with {file.rows:,} rows cannot be read ({error}); "
+        "`mlrun doctor --repair` makes the rest readable"
+    )
