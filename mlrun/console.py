@@ -232,9 +232,9 @@ class _Tap:
 
     def __init__(self, stream: Any, hear: Callable[[str], None]) -> None:
         self.stream = stream
-        self.own = "write" in getattr(stream, "__dict__", {})  # somebody wrapped it before us
-        self.write = stream.write
-        self.heard = _wrap(stream.write, hear)
+        self.write, self.own = _beneath(stream)
+        self.heard = _wrap(self.write, hear, self)
+        self.dead = False
 
     @classmethod
     def on(cls, stream: Any, hear: Callable[[str], None]) -> _Tap | None:
@@ -247,21 +247,37 @@ class _Tap:
         return tap
 
     def remove(self) -> None:
-        """Give the stream its own `write` back, unless somebody wrapped it after us: then ours only passes on."""
+        """Give the stream its own `write` back; under a later wrapper ours stays, and only passes on."""
+        self.dead = True
         if getattr(self.stream, "__dict__", {}).get("write") is not self.heard:
             return
-        if self.own:
-            self.stream.write = self.write
+        write, own = _beneath(self.stream)
+        if own:
+            self.stream.write = write
         else:
             del self.stream.write
 
 
-def _wrap(write: Callable[[str], Any], hear: Callable[[str], None]) -> Callable[[str], Any]:
+def _beneath(stream: Any) -> tuple[Callable[[str], Any], bool]:
+    """Return the stream's `write` below dead taps, and whether it is an attribute of the object itself.
+
+    Captures that end in another order than they began must not pile up.
+    """
+    write, own = stream.write, "write" in getattr(stream, "__dict__", {})
+    while (tap := getattr(write, "tap", None)) is not None and tap.dead:
+        write, own = tap.write, tap.own
+    return write, own
+
+
+def _wrap(
+    write: Callable[[str], Any], hear: Callable[[str], None], tap: _Tap
+) -> Callable[[str], Any]:
     def heard(text: str) -> Any:
         written = write(text)
         hear(text)
         return written
 
+    heard.tap = tap  # type: ignore[attr-defined]
     return heard
 
 

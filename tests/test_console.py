@@ -277,6 +277,21 @@ def test_two_captures_one_after_the_other(streams: Streams, heard: Heard) -> Non
 
 
 @on_streams
+def test_captures_that_end_in_the_order_they_began_do_not_pile_up(
+    streams: Streams, heard: Heard
+) -> None:
+    for _ in range(3):
+        outer, inner = capture(heard), capture(Heard())
+        print("seen")
+        outer.stop()
+        print("unseen")
+        inner.stop()
+        assert "write" not in vars(sys.stdout)
+    assert heard.lines() == ["seen"] * 3
+    assert shown(streams[0]) == "seen\nunseen\n" * 3
+
+
+@on_streams
 def test_errors_of_the_stream_are_the_printers_own(streams: Streams, heard: Heard) -> None:
     one = capture(heard)
     with pytest.raises(TypeError):
