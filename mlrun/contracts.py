@@ -151,7 +151,20 @@ class RecordsView(Protocol):
         ...
 
 
-class Records(Protocol):
+@runtime_checkable
+class CanLookup(Protocol):
+    """Reads single rows and marks without loading pyarrow or Polars: the tracking path resumes and ends runs with it."""
+
+    def lookup(self, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows that match every column of `key`, as plain dicts (timestamps as int microseconds)."""
+        ...
+
+    def marks(self) -> dict[str, Mark]:
+        """Return the high-water mark of every journal writer, as `RecordsView.marks` does, and as lightly as `lookup`."""
+        ...
+
+
+class Records(CanLookup, Protocol):
     """Mutable rows: runs, params, results, tags, summaries, artifacts.
 
     Law. `apply` is one transaction: all of its ops, folded summaries and marks, or nothing. It is a compare-and-set:
@@ -190,15 +203,6 @@ class Records(Protocol):
 
     def close(self) -> None:
         """Release connections; later calls raise `StoreClosed`; idempotent."""
-        ...
-
-
-@runtime_checkable
-class CanLookup(Protocol):
-    """Reads single rows without loading pyarrow (the tracking path resumes runs with it)."""
-
-    def lookup(self, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rows that match every column of `key`, as plain dicts (timestamps as int microseconds)."""
         ...
 
 
@@ -309,8 +313,11 @@ class Objects(Protocol):
         """Return a local read-only path of the bytes (fetched first if they are remote)."""
         ...
 
-    def delete(self, sha256: str) -> bool:
-        """Free the bytes; False if there are none."""
+    def delete(self, sha256: str, *, before: float | None = None) -> bool:
+        """Free the bytes; False if there are none, or if they were put (again) at or after `before` (Unix seconds).
+
+        A `put` of the same bytes at the same time either finds them gone and stores them, or keeps them.
+        """
         ...
 
     def list(self) -> Iterable[StoredObject]:

@@ -11,12 +11,12 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.journal.fold import fold_points
+from mlrun.journal.fold import fold
+from mlrun.liveness import OPEN_STATES, is_alive
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
     LINEAGE,
-    METRICS,
     PARAMS,
     PROJECTS,
     RESULTS,
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from mlrun.contracts import Op, RecordsView
     from mlrun.journal.snapshot import JournalSnapshot
 
-__all__ = ["OPEN_STATES", "Overlay", "is_alive", "load_overlay", "record_frame"]
+__all__ = ["Overlay", "load_overlay", "record_frame"]
 
-OPEN_STATES = ("created", "pending", "running", "aborting", "pending_retry")
 _PER_RUN = (RUNS, PARAMS, RESULTS, TAGS, SUMMARIES)
 _SHARED = (PROJECTS, ARTIFACTS, LINEAGE, ALIASES)
 
@@ -84,7 +83,7 @@ def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:
     """Merge what the journal holds past the view's marks with the stored rows of the runs that it touches."""
     marks = view.marks()
     ops = [op for _, _, batch in journal.ops(marks) for op in batch]
-    folded = fold_points(journal.points(METRICS.name, after=marks))
+    folded = fold(journal, after=marks)
     touched = {
         row["run_id"] for verb, table, row in ops if verb != "artifact" and table in _run_tables()
     }
@@ -223,16 +222,3 @@ def _mark_lost(overlay: Overlay, journal: JournalSnapshot) -> None:
         writer = run.get("writer")
         if run.get("state") in OPEN_STATES and writer and not is_alive(journal, writer):
             run["state"] = "lost"
-
-
-def is_alive(journal: JournalSnapshot, writer: str) -> bool:
-    """Whether the claim `name#number` on a writer slot is still held.
-
-    A claim that is newer than the listing was made after it, so its owner lives as far as anybody can know; an older
-    one has ended, because slots are claimed one after the other.
-    """
-    name, _, claim = writer.partition("#")
-    info = journal.writers.get(name)
-    if info is None:
-        return (journal.folder / name).exists()
-    return info.alive if int(claim or 0) == info.claim else int(claim or 0) > info.claim

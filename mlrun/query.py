@@ -18,7 +18,17 @@ from mlrun.ids import now_us
 from mlrun.journal.snapshot import JournalSnapshot, read_journal
 from mlrun.overlay import Overlay, load_overlay
 from mlrun.tables import (
-    ALIASES, ARTIFACTS, LINEAGE, LOGS, PARAMS, PROJECTS, RESULTS, RUNS, SUMMARIES, TAGS, Table,
+    ALIASES,
+    ARTIFACTS,
+    LINEAGE,
+    LOGS,
+    PARAMS,
+    PROJECTS,
+    RESULTS,
+    RUNS,
+    SUMMARIES,
+    TAGS,
+    Table,
 )  # fmt: skip
 from mlrun.where import parse, parse_columns, parse_order
 from mlrun.where.ast import Name
@@ -88,7 +98,7 @@ class Snapshot:
         """Return the ids of the runs that `query` means, in order."""
         pending = self.overlay.run_ids
         if not pending:
-            return self.view.find(query).column("run_id").to_pylist()
+            return list(self.view.find(query).column("run_id").to_pylist())
         end = None if query.limit is None else query.limit + query.offset
         stored = (
             self.view.find(replace(query, limit=end, offset=0, exclude=pending))
@@ -245,7 +255,7 @@ def logs(store: Store, run_id: Any) -> pl.DataFrame:
     view = store.series.snapshot(LOGS)
     stored = _frame(view.scan(PointFilter(run_ids=tuple(ids))).read_all())
     fresh = _frame(journal.text(after=view.marks(), run_ids=ids))
-    lines = pl.concat([stored, fresh.select(stored.columns).cast(dict(stored.schema))])
+    lines = pl.concat([stored, fresh.select(stored.columns).cast(stored.schema)])
     return lines.sort("run_id", "time", "writer", "seq", maintain_order=True).select(
         "run_id", "time", "stream", "line"
     )

@@ -110,7 +110,7 @@ class _Tables:
         parts = [self._kept(stored.select(table.visible))]
         if fresh.height:
             schema = pl.DataFrame(table.schema.empty_table()).select(table.visible).schema
-            parts.append(self._kept(fresh.lazy().select(table.visible).cast(dict(schema))))
+            parts.append(self._kept(fresh.lazy().select(table.visible).cast(schema)))
         return pl.concat(parts)
 
     def _kept(self, frame: pl.LazyFrame) -> pl.LazyFrame:

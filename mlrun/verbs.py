@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -59,9 +59,9 @@ def runs(
 ) -> pl.DataFrame:
     """Return runs as a frame, one row each, live ones included.
 
-    Columns are the run's own (`run_id, name, project, state, … tags, labels, notes, error, dropped`), then `params.<k>`,
-    `results.<k>` and `metrics.<k>` (the last value). A column whose runs differ in type is Float64 if all are numbers,
-    else the JSON text.
+    Columns are the run's own (`run_id, name, project, state, … tags, labels, notes, error, dropped`), then
+    `params.<k>`, `results.<k>` and `metrics.<k>` (the last value). A column whose runs differ in type is Float64 if
+    all are numbers, else the JSON text.
 
     Args:
         project: only this project; None for all.

@@ -85,7 +85,8 @@ class RunView:
     @property
     def error(self) -> str | None:
         """The traceback or message of a run that failed."""
-        return self._row["error"]
+        found: str | None = self._row["error"]
+        return found
 
     @property
     def notes(self) -> str:
@@ -95,12 +96,14 @@ class RunView:
     @property
     def started_at(self) -> datetime | None:
         """When it started, UTC."""
-        return self._row["started_at"]
+        found: datetime | None = self._row["started_at"]
+        return found
 
     @property
     def finished_at(self) -> datetime | None:
         """When it ended, UTC; None while it runs."""
-        return self._row["finished_at"]
+        found: datetime | None = self._row["finished_at"]
+        return found
 
     @property
     def labels(self) -> dict[str, Any]:

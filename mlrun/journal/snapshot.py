@@ -15,7 +15,7 @@ from mlrun.journal.files import LOG, SEGMENT, TEXT, list_numbers, list_slots, nu
 from mlrun.journal.mapped import MappedSegment, read_whole
 from mlrun.journal.reclog import LogScan, scan_log
 from mlrun.journal.sealing import SegmentDamage
-from mlrun.journal.slots import Owner, probe_alive, read_owner
+from mlrun.journal.slots import Owner, probe_alive, read_owner, where_of
 
 if TYPE_CHECKING:
     import mmap
@@ -150,6 +150,7 @@ class JournalSnapshot:
         table: str,
         *,
         after: Mapping[str, int] | Mapping[str, Mark],
+        upto: Mapping[str, int] | None = None,
         run_ids: Collection[str] | None = None,
         keys: Collection[str] | None = None,
     ) -> pa.Table:
@@ -162,23 +163,28 @@ class JournalSnapshot:
             table: `metrics` or `system_metrics`.
             after: a segment number (it and lower ones are covered) or a `Mark` (rows of its segment are covered), by
                 writer; writers that are not named have nothing covered.
+            upto: the highest segment wanted of each writer (none of writers that are not named); None for all.
             run_ids: only points of these runs; None for all.
             keys: only these keys; None for all.
         """
         from mlrun.journal.arrow import PointTable
 
         out = PointTable(table, run_ids, keys)
-        for writer, seg, first in self._past(after):
+        for writer, seg, first in self._past(after, upto):
             wrong = out.add(writer, seg, first)
             if wrong:
                 self._add("lost", seg.path, f"{wrong} points have ids that the dictionary lacks")
         return out.table()
 
     def rows(
-        self, table: str, *, after: Mapping[str, int] | Mapping[str, Mark]
+        self,
+        table: str,
+        *,
+        after: Mapping[str, int] | Mapping[str, Mark],
+        upto: Mapping[str, int] | None = None,
     ) -> Iterator[tuple[str, str, str, int, int, float, str, int]]:
         """Iterate over the same points as plain tuples in METRICS' order, without any library: for few points."""
-        for writer, seg, first in self._past(after):
+        for writer, seg, first in self._past(after, upto):
             base = seg.number << 32
             runs = {i: r for i, r in seg.names.runs.items() if r[0] == table}
             bad = seg.bad
@@ -190,23 +196,33 @@ class JournalSnapshot:
                 _, project, run_id = runs[r]
                 yield project, run_id, key, *rest, writer, base | row
 
-    def waiting_rows(self, after: Mapping[str, int] | Mapping[str, Mark]) -> int:
+    def waiting_rows(
+        self, after: Mapping[str, int] | Mapping[str, Mark], upto: Mapping[str, int] | None = None
+    ) -> int:
         """Number of points past the marks, of all tables."""
-        return sum(seg.rows - first for _, seg, first in self._past(after))
+        return sum(seg.rows - first for _, seg, first in self._past(after, upto))
 
-    def text(self, *, after: Mapping[str, int], run_ids: Collection[str] | None = None) -> pa.Table:
+    def text(
+        self,
+        *,
+        after: Mapping[str, int],
+        upto: Mapping[str, int] | None = None,
+        run_ids: Collection[str] | None = None,
+    ) -> pa.Table:
         """Return console lines of the text logs numbered above `after`: the schema of LOGS, in the order of writing."""
         from mlrun.journal.arrow import text_table
 
-        return text_table(self._lines(after, None if run_ids is None else set(run_ids)))
+        return text_table(self._lines(after, upto, None if run_ids is None else set(run_ids)))
 
     def _lines(
-        self, after: Mapping[str, int], run_ids: set[str] | None
+        self, after: Mapping[str, int], upto: Mapping[str, int] | None, run_ids: set[str] | None
     ) -> Iterator[tuple[str, str, int, str, str, str, int]]:
         for writer, logs in self._logs.items():
             for log in logs[TEXT]:
                 if log.number <= after.get(writer, 0):
                     continue
+                if upto is not None and log.number > upto.get(writer, 0):
+                    break
                 scan = log.scan()
                 self._tell(log.path, scan, alive=self.writers[writer].alive)
                 seq = log.number << 32
@@ -218,13 +234,15 @@ class JournalSnapshot:
                     seq += len(lines)
 
     def _past(
-        self, after: Mapping[str, int] | Mapping[str, Mark]
+        self, after: Mapping[str, int] | Mapping[str, Mark], upto: Mapping[str, int] | None = None
     ) -> Iterator[tuple[str, MappedSegment, int]]:
         """Iterate over the segments that have rows past the marks, each with the first such row."""
         for writer, segments in self._segments.items():
             mark = after.get(writer, 0)
             number, row = (mark.segment, mark.row) if isinstance(mark, Mark) else (mark + 1, 0)
             for seg in segments:
+                if upto is not None and seg.number > upto.get(writer, 0):
+                    break
                 first = row if seg.number == number else 0
                 if seg.number >= number and first < seg.rows:
                     yield writer, seg, first
@@ -294,7 +312,7 @@ class JournalSnapshot:
                 self._add("note", path, what)
 
     def _add(self, severity: Any, path: Path, what: str) -> None:
-        where = f"journal/{path.parent.name}/{path.name}"
+        where = where_of(path)
         self._findings[where, what] = Finding(severity, where, what)
 
 

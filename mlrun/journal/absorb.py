@@ -1,0 +1,221 @@
+"""The absorber: moves what is written from the journal into the stores, and unlinks what all of them hold.
+
+Law.
+    Two locks, two speeds. `records.lock` guards record logs and summaries into the records store: short, taken by every
+    `finish()`. `absorb.lock` guards series and unlinking: long, one absorber at a time, never the training process.
+    Each store keeps its own high-water mark and moves it in the same transaction as the data: a kill between two
+    steps repeats nothing and skips nothing. The locks only avoid wasted work; a second absorber that slipped in meets
+    `MarkConflict`, or an append that answers "already there".
+    Series take whole sealed segments; records and summaries take a log up to any record, a segment up to any row.
+    A dead writer's slot is adopted: its lock is held through commit and unlink, so that no new process claims it.
+    A file is unlinked when every store that has something of it has its mark past it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from mlrun.contracts import Mark
+from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
+from mlrun.filelock import FileLock
+from mlrun.ids import now_us
+from mlrun.journal.files import list_numbers, list_slots
+from mlrun.journal.fold import fold
+from mlrun.journal.slots import adopt
+from mlrun.journal.snapshot import read_journal
+from mlrun.liveness import OPEN_STATES, is_alive
+from mlrun.tables import RUNS, SUMMARIES, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlrun.contracts import Op
+    from mlrun.journal.snapshot import JournalSnapshot
+    from mlrun.store import Store
+
+__all__ = ["CHUNK_ROWS", "absorb", "absorb_records"]
+
+CHUNK_ROWS = 2_000_000  # points in one commit, about: bounds the absorber's memory
+_TRIES = 20
+
+
+def absorb_records(store: Store, *, wait: bool) -> bool:
+    """Move pending records, and summaries of pending points, into the records store.
+
+    Loads no heavy library when no points wait, or few (see `mlrun.journal.fold`).
+
+    Returns:
+        False if `wait` is off and another process is at it.
+    """
+    store.prepare()
+    lock = FileLock(store.journal / "records.lock")
+    if not lock.acquire(wait=wait):
+        return False
+    try:
+        for _ in range(_TRIES):
+            try:
+                _absorb_records(store)
+            except MarkConflict:
+                continue  # an absorber on another host; look again
+            return True
+        raise StoreError(
+            "the records store's marks keep moving: is the journal shared by two stores?"
+        )
+    finally:
+        lock.release()
+
+
+def _absorb_records(store: Store) -> None:
+    """Absorb one chunk after the other, each in a transaction of its own, until nothing is pending."""
+    journal = read_journal(store.journal)
+    while True:
+        marks = store.records.marks()
+        ops, after = _pending_ops(journal, marks)
+        points, rows_left = _pending_points(journal, marks, after)
+        if not after:
+            return
+        _apply(store, ops, points, {w: marks.get(w, Mark()) for w in after}, after)
+        if not rows_left:
+            return
+
+
+def _pending_ops(
+    journal: JournalSnapshot, marks: Mapping[str, Mark]
+) -> tuple[list[Op], dict[str, Mark]]:
+    ops: list[Op] = []
+    after: dict[str, Mark] = {}
+    for writer, mark, batch in journal.ops(marks):
+        ops.extend(batch)
+        after[writer] = mark
+    return ops, after
+
+
+def _pending_points(
+    journal: JournalSnapshot, marks: Mapping[str, Mark], after: dict[str, Mark]
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Fold up to a chunk of points past the marks, moving `after`; tells whether more are left."""
+    upto, left = _next_rows(journal, marks)
+    if not upto:
+        return [], False
+    points = fold(journal, after=marks, upto={w: segment for w, (segment, _) in upto.items()})
+    for writer, (segment, row) in upto.items():
+        base = after.get(writer, marks.get(writer, Mark()))
+        after[writer] = base._replace(segment=segment, row=row)
+    return points, left
+
+
+def _next_rows(
+    journal: JournalSnapshot, marks: Mapping[str, Mark]
+) -> tuple[dict[str, tuple[int, int]], bool]:
+    """Choose whole segments past the marks, of every writer, up to CHUNK_ROWS rows (at least one segment each)."""
+    upto: dict[str, tuple[int, int]] = {}
+    total, left = 0, False
+    for name, writer in journal.writers.items():
+        mark = marks.get(name, Mark())
+        for segment in writer.segments:
+            if (segment.number, segment.rows) <= (mark.segment, mark.row):
+                continue
+            if total >= CHUNK_ROWS and name in upto:
+                left = True
+                break
+            upto[name] = (segment.number, segment.rows)
+            total += segment.rows
+    return upto, left
+
+
+def _apply(
+    store: Store,
+    ops: list[Op],
+    points: list[tuple[Any, ...]],
+    expected: dict[str, Mark],
+    marks: dict[str, Mark],
+) -> None:
+    try:
+        store.records.apply(ops, summaries=points, expected=expected, marks=marks)
+    except SchemaMismatch:
+        # one record does not fit its table: the others must not wait behind it for ever
+        fitting, refused = _part(ops)
+        _set_aside(store, refused)
+        store.records.apply(fitting, summaries=points, expected=expected, marks=marks)
+
+
+def _part(ops: list[Op]) -> tuple[list[Op], list[tuple[Op, str]]]:
+    """Part ops that fit their tables from those that do not; nothing is written."""
+    fitting: list[Op] = []
+    refused: list[tuple[Op, str]] = []
+    for op in ops:
+        verb, name, row = op
+        table = TABLES.get(name)
+        known = verb == "artifact" or (
+            verb in ("put", "del") and table is not None and set(row) <= set(table.names)
+        )
+        complete = verb != "put" or table is None or all(row.get(k) is not None for k in table.key)
+        if known and complete:
+            fitting.append(op)
+        else:
+            refused.append((op, f"does not fit table {name!r}"))
+    return fitting, refused
+
+
+def _set_aside(store: Store, refused: list[tuple[Op, str]]) -> None:
+    """Keep what no table takes in `rejected.jsonl`, where `doctor` finds it."""
+    with open(store.journal / "rejected.jsonl", "a", encoding="utf-8") as file:
+        for op, why in refused:
+            file.write(json.dumps({"time": now_us(), "why": why, "op": op}) + "\n")
+
+
+def absorb(store: Store, *, wait: bool) -> dict[str, int]:
+    """Move everything that is sealed into the stores and unlink it; adopts the slots of dead writers.
+
+    Returns:
+        Counts: `points`, `lines` and `files` moved; empty if `wait` is off and another absorber is at work.
+    """
+    from mlrun.journal.series import absorb_series  # loads pyarrow and Polars, which absorb_records must not
+
+    store.prepare()
+    lock = FileLock(store.journal / "absorb.lock")
+    if not lock.acquire(wait=wait):
+        return {}
+    counts = {"points": 0, "lines": 0, "files": 0}
+    try:
+        with ExitStack() as stack:
+            adopted = _adopt(store, stack)
+            absorb_records(store, wait=True)
+            _record_lost(store, adopted)
+            for name, number in absorb_series(store).items():
+                counts[name] += number
+    finally:
+        lock.release()
+    return counts
+
+
+def _adopt(store: Store, stack: ExitStack) -> list[str]:
+    """Hold every dead writer's slot until the stack closes; returns their names."""
+    held = []
+    for folder in list_slots(store.journal):
+        if any(list_numbers(folder).values()) and stack.enter_context(adopt(folder)) is not None:
+            held.append(folder.name)
+    return held
+
+
+def _record_lost(store: Store, adopted: list[str]) -> None:
+    """Write down that runs whose writer died are lost; readers derive the same while nobody has."""
+    journal = read_journal(store.journal)
+    lock = FileLock(
+        store.journal / "records.lock"
+    )  # a run that is resumed meanwhile is absorbed after us
+    with lock:
+        found = [r for state in OPEN_STATES for r in store.records.lookup(RUNS, {"state": state})]
+        lost = [
+            r for r in found if r["writer"] and not is_alive(journal, r["writer"], adopted=adopted)
+        ]
+        if lost:
+            store.records.apply([("put", RUNS.name, _lost(store, row)) for row in lost])
+
+
+def _lost(store: Store, row: dict[str, Any]) -> dict[str, Any]:
+    times = [s["last_time"] for s in store.records.lookup(SUMMARIES, {"run_id": row["run_id"]})]
+    heard = max([*times, row["updated_at"] or 0, row["started_at"] or 0])
+    return {"run_id": row["run_id"], "state": "lost", "finished_at": heard, "updated_at": now_us()}
