@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # A slow machine is no failure: examples are counted, not timed.
@@ -17,10 +19,14 @@ settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Leave no `.mlrun/` in the repository, and let no setting of the machine leak in."""
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Leave no `.mlrun/` in the repository and nothing open, and let no setting of the machine leak in."""
     for name in [n for n in os.environ if n.startswith("MLRUN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLRUN_QUIET", "1")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    if "mlrun.lifecycle" in sys.modules:
+        sys.modules["mlrun.lifecycle"].end_all()
+    if "mlrun.store" in sys.modules:
+        sys.modules["mlrun.store"].close_all()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "close_at_exit",
     "closed",
+    "end_all",
     "install",
     "opened",
     "outcome_of",
@@ -70,7 +71,7 @@ def install() -> None:
     global _installed  # hooks are the process's
     if not _installed:
         _installed = True
-        atexit.register(_at_exit)
+        atexit.register(end_all)
         sys.exit = _exit  # type: ignore[assignment]  # the only place where an exit code can be seen
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -137,14 +138,15 @@ def _exit(status: Any = None, /) -> NoReturn:
     raise SystemExit(status)
 
 
-def _at_exit() -> None:
+def end_all() -> None:
+    """End every run that is open in this process, as the interpreter's end would, and seal the journal's files."""
     for key, run in list(_live.items()):
         state, error = _verdict(key, run)
         run.end(state, error)
     from mlrun.background import drain
 
     drain(_EXIT_WAIT)
-    for writer in _writers.values():
+    for writer in list(_writers.values()):
         with suppress(Exception):  # the files stay as they are, and are sealed by who absorbs them
             writer.close()
 

@@ -7,11 +7,14 @@ mlrun itself imports no storage and no executor. A stranger's package registers 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlrun.errors import ConfigError, MissingExtra, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.metadata import EntryPoint
 
 __all__ = ["executor_class", "storage_class", "storage_schemes"]
 
@@ -26,7 +29,7 @@ _EXECUTORS: dict[str, tuple[str, str]] = {}
 
 def storage_schemes() -> list[str]:
     """Return the schemes that `storage_class` knows, strangers' included."""
-    return sorted({*_STORAGES, *(e.name for e in entry_points(group="mlrun.storages"))})
+    return sorted({*_STORAGES, *(e.name for e in _entry_points("mlrun.storages"))})
 
 
 def storage_class(url: str) -> Any:
@@ -55,10 +58,16 @@ def _find(name: str, ours: dict[str, tuple[str, str]], group: str, what: str, *,
             if not extra or (error.name or "").startswith("mlrun"):
                 raise
             raise MissingExtra.of(error.name or name, extra) from error
-    for entry in entry_points(group=group):
+    for entry in _entry_points(group):
         if entry.name == name:
             return entry.load()
-    known = sorted({*ours, *(e.name for e in entry_points(group=group))})
+    known = sorted({*ours, *(e.name for e in _entry_points(group))})
     raise ConfigError(
         f"no {what} for {url!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
     )
+
+
+def _entry_points(group: str) -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points  # 25 ms, and seldom asked
+
+    return entry_points(group=group)

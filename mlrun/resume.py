@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import did_you_mean
+from mlrun.contracts import CanLookup
+from mlrun.errors import StoreError, did_you_mean
 from mlrun.ids import advance_clock
 from mlrun.runconfig import nest
 from mlrun.runops import RunRow
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlrun.store import Store
+    from mlrun.tables import Table
 
 __all__ = ["find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
 
@@ -26,7 +28,7 @@ _MAX_COMPARED = 2_000  # ids that are looked through for a near one
 def find_stored(store: Store, run_id: str) -> dict[str, Any] | None:
     """Return the stored row of a run, what waits in the journal included; None if there is none."""
     store.flush_records()
-    rows = store.records.lookup(RUNS, {"run_id": run_id})
+    rows = _lookup(store, RUNS, run_id=run_id)
     return rows[0] if rows else None
 
 
@@ -36,8 +38,7 @@ def load_row(store: Store, found: Mapping[str, Any]) -> RunRow:
     The clock of this process is put behind the run's last point, so that what is written next is written later.
     """
     run_id = found["run_id"]
-    key = {"run_id": run_id}
-    summaries = store.records.lookup(SUMMARIES, key)
+    summaries = _lookup(store, SUMMARIES, run_id=run_id)
     if summaries:
         advance_clock(max(s["last_time"] for s in summaries) + 1)
     return RunRow(
@@ -45,11 +46,11 @@ def load_row(store: Store, found: Mapping[str, Any]) -> RunRow:
         project=found["project"],
         name=found["name"] or "",
         notes=found["notes"],
-        tags={r["tag"] for r in store.records.lookup(TAGS, key)},
+        tags={r["tag"] for r in _lookup(store, TAGS, run_id=run_id)},
         labels=_object(found["labels"]),
         provenance=_object(found["provenance"]),
-        params=nest({r["key"]: decode(r["value"]) for r in store.records.lookup(PARAMS, key)}),
-        results={r["key"]: decode(r["value"]) for r in store.records.lookup(RESULTS, key)},
+        params=nest({r["key"]: decode(r["value"]) for r in _lookup(store, PARAMS, run_id=run_id)}),
+        results={r["key"]: decode(r["value"]) for r in _lookup(store, RESULTS, run_id=run_id)},
         next_step=max((s["last_step"] for s in summaries), default=-1) + 1,
         metric_keys=tuple(s["key"] for s in summaries),
         dropped=found["dropped"] or 0,
@@ -71,8 +72,15 @@ def is_owned_elsewhere(store: Store, found: Mapping[str, Any]) -> bool:
 
 def near_ids(store: Store, run_id: str) -> str:
     """Return a hint at a stored id that looks like this one."""
-    rows = store.records.lookup(RUNS, {})
+    rows = _lookup(store, RUNS)
     return did_you_mean(run_id, [r["run_id"] for r in rows[-_MAX_COMPARED:]])
+
+
+def _lookup(store: Store, table: Table, **key: Any) -> list[dict[str, Any]]:
+    records: Any = store.records
+    if not isinstance(records, CanLookup):
+        raise StoreError(f"{type(records).__name__} cannot look up rows: runs cannot be resumed in it")
+    return records.lookup(table, key)
 
 
 def _object(text: str | None) -> dict[str, Any]:

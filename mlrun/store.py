@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlrun.contracts import Objects, Records, Series
     from mlrun.journal.writer import Writer
 
-__all__ = ["FORMAT", "Store", "open_store"]
+__all__ = ["FORMAT", "Store", "close_all", "open_store"]
 
 FORMAT = 1  # of the folder's layout, kept in store.json
 
@@ -170,6 +170,15 @@ def open_store(url: str | Path | Store | None = None, *, given: Settings | None 
             raise ConfigError(f"a whole store cannot be opened at {scheme}://")
         return _cached(Path(known.dbpath.removeprefix("file://")).absolute(), urls)
     return _cached(known.store_folder(), urls)
+
+
+def close_all() -> None:
+    """Close every store that this process has opened; opening one again makes it anew."""
+    with _open_lock:
+        stores = list(_open.values())
+        _open.clear()
+    for store in stores:
+        store.close()
 
 
 def _cached(folder: Path, urls: dict[str, str]) -> Store:
