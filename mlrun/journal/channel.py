@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from mlrun import ids as _ids
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_clock = time.clock_gettime_ns
-_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of `mlrun.ids`
+_clock, _CLOCK = _ids._clock_ns, _ids._CLOCK  # `now_us()`, without the call
 
 # A key that has no id yet, a full (half of a) segment, columns that were turned away, a number out of range, a
 # dict that another thread changes, something that is no dict: all seldom, all settled by `Writer.store`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ __all__ = [
     "list_numbers",
     "list_slots",
     "numbered",
+    "pread",
+    "pwrite",
     "sync_folder",
 ]
 
@@ -26,6 +29,20 @@ DICT = ".dict"
 LOG = ".rec"
 TEXT = ".txt"
 KINDS = (SEGMENT, DICT, LOG, TEXT)
+
+if sys.platform == "win32":
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        """`os.pread`, where the system has none; the descriptor must not be shared between threads."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        """`os.pwrite`, where the system has none; the descriptor must not be shared between threads."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+else:
+    pread, pwrite = os.pread, os.pwrite
 
 _SLOT = re.compile(r"w-[0-9a-f]{12}")
 _FILE = re.compile(r"([0-9]{10})(\.seg|\.dict|\.rec|\.txt)")

@@ -9,7 +9,7 @@ from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.journal import segment as _segment
-from mlrun.journal.files import DICT, numbered
+from mlrun.journal.files import DICT, numbered, pread
 from mlrun.journal.reclog import LogScan, scan_log
 from mlrun.journal.sealing import Head, damaged_blocks, parse_head
 from mlrun.journal.segment import COLUMNS, HEADER_BYTES, column_offsets
@@ -35,7 +35,7 @@ def read_whole(path: Path) -> bytes | mmap.mmap:
         size = os.fstat(fd).st_size
         if size > _COPY:
             return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-        return os.pread(fd, size, 0)
+        return pread(fd, size, 0)
     finally:
         os.close(fd)
 
@@ -67,7 +67,7 @@ class MappedSegment:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             size = os.fstat(fd).st_size
-            self.head: Head = parse_head(os.pread(fd, HEADER_BYTES, 0), size)
+            self.head: Head = parse_head(pread(fd, HEADER_BYTES, 0), size)
             if _segment.FENCE is not None:
                 with _segment.FENCE:
                     pass  # the count was read; the columns come after it
@@ -87,7 +87,7 @@ class MappedSegment:
             self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
             return
         spans = zip(COLUMNS, column_offsets(self.head.capacity), strict=True)
-        self._copies = [os.pread(fd, self.rows * width, at) for (_, _, width), at in spans]
+        self._copies = [pread(fd, self.rows * width, at) for (_, _, width), at in spans]
 
     def _read_dictionary(self) -> LogScan:
         try:

@@ -13,6 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
+from mlrun.journal.files import pwrite
+
 if TYPE_CHECKING:
     import mmap
     from pathlib import Path
@@ -133,7 +135,7 @@ def seal_log(path: Path) -> list[Damage]:
         return scan.damage
     fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        os.pwrite(fd, _seal_words(scan.end), len(_MAGIC))
+        pwrite(fd, _MAGIC + _seal_words(scan.end), 0)
     finally:
         os.close(fd)
     return scan.damage

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
+from mlrun.journal.files import pread, pwrite
 from mlrun.journal.segment import (
     COLUMNS,
     COUNT_AT,
@@ -117,7 +118,7 @@ def _column_crcs(fd: int, capacity: int, rows: int) -> list[int]:
     for (_, _, width), at in zip(COLUMNS, column_offsets(capacity), strict=True):
         for first in range(0, rows, block):
             n = min(block, rows - first)
-            crcs.append(crc32(os.pread(fd, n * width, at + first * width)))
+            crcs.append(crc32(pread(fd, n * width, at + first * width)))
     return crcs
 
 
@@ -132,7 +133,7 @@ def seal_segment(path: Path) -> Head:
     fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
         size = os.fstat(fd).st_size
-        head = parse_head(os.pread(fd, HEADER_BYTES, 0), size)
+        head = parse_head(pread(fd, HEADER_BYTES, 0), size)
         if head.sealed:
             return head
         if not head.used:
@@ -142,11 +143,12 @@ def seal_segment(path: Path) -> Head:
         crcs = _column_crcs(fd, head.capacity, rows)
         table = b"".join(c.to_bytes(4, sys.byteorder) for c in crcs)
         table = table.ljust(4 * _BLOCKS * len(COLUMNS), b"\0")
-        os.pwrite(fd, table, _TABLE_AT)
+        pwrite(fd, table, _TABLE_AT)
         words = b"".join(w.to_bytes(8, sys.byteorder) for w in (rows, _seal_crc(rows, table)))
-        os.pwrite(fd, words, _SEALED_AT + 8)
-        os.pwrite(fd, _FLAG.to_bytes(8, sys.byteorder), _SEALED_AT)
-        return parse_head(os.pread(fd, HEADER_BYTES, 0), size)
+        pwrite(fd, words, _SEALED_AT + 8)
+        pwrite(fd, _FLAG.to_bytes(8, sys.byteorder), _SEALED_AT)
+        sealed = parse_head(pread(fd, HEADER_BYTES, 0), size)
+        return sealed._replace(seal_damaged=head.seal_damaged)
     finally:
         os.close(fd)
 

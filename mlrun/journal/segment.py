@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlrun.journal.files import DICT, SEGMENT, numbered
+from mlrun.journal.files import DICT, SEGMENT, numbered, pwrite
 from mlrun.journal.reclog import RecordLog, pack
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def allocate(fd: int, size: int) -> None:
     zeros = bytes(1 << 20)
     at = 0
     while at < size:
-        at += os.pwrite(fd, zeros[: size - at], at)
+        at += pwrite(fd, zeros[: size - at], at)
 
 
 class Segment:
@@ -122,7 +122,7 @@ class Segment:
         self.capacity = (size - HEADER_BYTES) // ROW_BYTES // _ROUND * _ROUND
         self.ids: dict[str, int] = {}
         self.runs: dict[tuple[str, str, str], int] = {}
-        self.next_id = 0
+        self.next_id = 1  # zeros, which no writer wrote, name nothing
         self.synced = 0
         self.log = RecordLog(numbered(folder, number, DICT))
         self.fd = os.open(
@@ -143,10 +143,9 @@ class Segment:
 
     def _touch(self) -> None:
         """Make every page present and writable while nobody waits, without holding the interpreter."""
-        try:
-            zero = os.open("/dev/zero", os.O_RDONLY)
-        except OSError:
-            return  # no such device here: the first store to each page takes a few microseconds more
+        if sys.platform == "win32":
+            return  # no such device there: the first store to each page takes a few microseconds more
+        zero = os.open("/dev/zero", os.O_RDONLY)
         try:
             view = memoryview(self.map)
             try:

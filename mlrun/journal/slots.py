@@ -8,7 +8,7 @@ import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlrun.contracts import Finding
 from mlrun.ids import now_us
@@ -26,14 +26,29 @@ from mlrun.journal.files import (
 from mlrun.journal.host import boot_id, host_name, machine_id
 from mlrun.journal.locks import SlotLock, is_locked, try_lock
 from mlrun.journal.netfs import is_network
-from mlrun.journal.reclog import seal_log
+from mlrun.journal.reclog import Damage, seal_log
 from mlrun.journal.sealing import SegmentDamage, seal_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Adoption", "Owner", "Slot", "adopt", "claim", "free_slot", "probe_alive", "read_owner"]
+__all__ = [
+    "HEARTBEAT_DEAD",
+    "HEARTBEAT_EVERY",
+    "Adoption",
+    "Owner",
+    "Slot",
+    "adopt",
+    "claim",
+    "free_slot",
+    "probe_alive",
+    "read_owner",
+    "seal_points",
+    "seal_slot",
+    "tell_cut",
+    "where_of",
+]
 
 HEARTBEAT_EVERY = 30.0  # seconds
 HEARTBEAT_DEAD = 300.0  # seconds without one: a writer of another host is dead
@@ -207,7 +222,18 @@ def _take(folder: Path, lock: SlotLock, before: Owner | None) -> Slot:
         return Slot(folder, lock, owner, before.reserved if before else dict.fromkeys(_NUMBERED, 1))
     except BaseException:
         lock.release()
+        if before is None:
+            _remove_new(folder)
         raise
+
+
+def _remove_new(folder: Path) -> None:
+    """Remove a folder in which nothing was ever made (a full disk), so that tries leave no trace."""
+    try:
+        (folder / "lock").unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:
+        pass  # an empty folder stays; without an owner nobody ever takes it
 
 
 def probe_alive(folder: Path) -> bool:
@@ -270,7 +296,7 @@ def seal_slot(folder: Path, *, below: int | None = None) -> Iterator[Finding]:
     for kind in KINDS:
         for number in found[kind] if kind in (LOG, TEXT) else ():
             path = numbered(folder, number, kind)
-            yield from _tell(path, seal_log(path))
+            yield from tell_cut(path, seal_log(path))
             if not path.stat().st_size:
                 path.unlink()
     for number in found[DICT]:
@@ -284,26 +310,37 @@ def seal_points(folder: Path, number: int) -> Iterator[Finding]:
     try:
         head = seal_segment(path)
     except SegmentDamage as error:
-        yield Finding("lost", _where(path), f"{error}; its points cannot be read")
+        yield Finding("lost", where_of(path), f"{error}; its points cannot be read")
         return
     except FileNotFoundError:
         return  # absorbed meanwhile: it was sealed
     if head.claimed > head.rows:
-        yield Finding("lost", _where(path), f"cut off: {head.claimed - head.rows} points are lost")
+        yield Finding(
+            "lost", where_of(path), f"cut off: {head.claimed - head.rows} points are lost"
+        )
     if not head.used:
         names.unlink(missing_ok=True)
-    elif names.exists():
-        yield from _tell(names, seal_log(names))
+        return
+    if head.seal_damaged:
+        yield Finding(
+            "repaired", where_of(path), "its seal was damaged; it was sealed anew, unchecked"
+        )
+    if names.exists():
+        yield from tell_cut(names, seal_log(names))
 
 
-def _tell(path: Path, damage: list[Any]) -> Iterator[Finding]:
+def tell_cut(path: Path, damage: list[Damage]) -> Iterator[Finding]:
+    """Say what sealing a log met."""
     for start, end, kind in damage:
         if kind == "lost":
-            yield Finding("lost", _where(path), f"bytes {start} to {end} are damaged")
+            yield Finding("lost", where_of(path), f"bytes {start} to {end} are damaged")
         elif kind == "torn":
             what = f"a torn append of {end - start} bytes was cut; it had not been acknowledged"
-            yield Finding("repaired", _where(path), what)
+            yield Finding("repaired", where_of(path), what)
+        else:
+            yield Finding("repaired", where_of(path), "its header was damaged and was written anew")
 
 
-def _where(path: Path) -> str:
+def where_of(path: Path) -> str:
+    """Name a file of the journal as findings do, relative to the store."""
     return f"journal/{path.parent.name}/{path.name}"

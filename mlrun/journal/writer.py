@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import threading
+import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Writer"]
 
 _INT64 = 1 << 63
+_RETRY = 1.0  # seconds between two tries to claim a slot
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Writer:
         self._bounds = (max_bytes, reserve)
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self._hold: Hold | None = None
+        self._retry_at = 0.0
 
     @classmethod
     def open(
@@ -102,20 +106,22 @@ class Writer:
         Args:
             folder: the journal; made if absent.
             settings: `spool_max_bytes` is used; the settings that hold here and now if None.
-            reserve_bytes: of the disk that stay free, but never more than a twentieth of it.
+            reserve_bytes: of the disk that stay free, but never more than a twentieth of it. Like the settings, the
+                first call of the process decides.
 
         Raises:
             OSError: the folder cannot be written, or its file system has no locks.
         """
-        if settings is None:
-            from mlrun.config import settings as read_settings
-
-            settings = read_settings()
         key = os.path.realpath(folder)
-        with _open_lock:
-            writer = _open.get(key)
-            if writer is None:
-                writer = _open[key] = cls(Path(key), settings.spool_max_bytes, reserve_bytes)
+        writer = _open.get(key)
+        if writer is None:
+            if settings is None:
+                from mlrun.config import settings as read_settings
+
+                settings = read_settings()
+            fresh = cls(Path(key), settings.spool_max_bytes, reserve_bytes)
+            with _open_lock:
+                writer = _open.setdefault(key, fresh)
         with writer.lock:
             writer._held()
         return writer
@@ -256,8 +262,15 @@ class Writer:
     def _held(self) -> Hold:
         """Return the slot that this process holds; takes one if it holds none. Under the lock."""
         if self._hold is None:
+            if time.monotonic() < self._retry_at:
+                raise OSError(
+                    errno.EAGAIN, "no slot could be claimed a moment ago", str(self.folder)
+                )
+            self._retry_at = time.monotonic() + _RETRY
             slot = claim(self.folder)
+            self._retry_at = 0.0
             space = Space(self.folder, *self._bounds)
+            space.look()
             hold = Hold(
                 slot,
                 space,
@@ -282,6 +295,7 @@ class Writer:
         hold, self._hold = self._hold, None
         self.lock = threading.Lock()
         self.dropped = {}
+        self._retry_at = 0.0
         for channel in list(self._channels):
             channel.renew()
         if hold is not None:
