@@ -225,8 +225,11 @@ LOGS = Table(
     kind="series",
     sort=("project", "run_id", "time", "seq"),
 )
-# A block of 64 * 8**level consecutive rows (by step, time, seq) of one absorbed part of one series. `raw` marks a block
-# that holds a step twice or a NaN: charts read its rows instead. Values are null where a block has only NaN.
+# Blocks of consecutive rows (by step, time, seq) of one absorbed part of one series. Level k has blocks of
+# 64 * 8**k rows, if the part has more rows than that; level -1 is one block of the whole part, always. `raw` marks a
+# block in which a step comes twice, time falls, or a value is NaN: charts read its rows instead. A part of at most 64
+# rows has just its level -1, raw and without values. min, max and sum leave NaN out and are null, like their places,
+# when nothing is left.
 ROLLUPS = Table(
     "metrics_rollups",
     _c(
