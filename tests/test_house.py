@@ -68,6 +68,16 @@ def python(code: str, *flags: str, **env: str) -> str:
     return done.stdout
 
 
+_FACE = """
+import importlib, json, mlrun
+for name in {modules!r}:
+    importlib.import_module(name)
+face = {{n: getattr(mlrun, n) for n in mlrun.__all__}}
+print(json.dumps({{n: [type(v).__name__, getattr(v, "__module__", ""), getattr(v, "__qualname__", "")]
+                  for n, v in face.items()}}))
+"""
+
+
 # -- size and names -----------------------------------------------------------------------------
 
 
@@ -99,7 +109,8 @@ def test_no_function_is_longer_than_40_lines() -> None:
 
 
 def test_no_module_bears_the_name_of_a_public_function() -> None:
-    public = {*CALLED, *json.loads(python("import json, mlrun; print(json.dumps(mlrun.__all__))"))}
+    face = json.loads(python(_FACE.format(modules=[])))
+    public = CALLED | {name for name, (kind, *_) in face.items() if kind != "module"}
     modules = {p.stem if p.is_file() else p.name for p in (ROOT / "mlrun").iterdir()}
     wings = {"storage", "executors", "app"}
     assert (modules | wings) & public == set()
@@ -125,15 +136,6 @@ def test_vague_names_stay_out() -> None:
 
 # -- the face -----------------------------------------------------------------------------------
 
-_FACE = """
-import importlib, json, mlrun
-for name in {modules!r}:
-    importlib.import_module(name)
-face = {{n: getattr(mlrun, n) for n in mlrun.__all__}}
-print(json.dumps({{n: [type(v).__name__, getattr(v, "__module__", ""), getattr(v, "__qualname__", "")]
-                  for n, v in face.items()}}))
-"""
-
 
 def test_public_names_are_sorted_and_there() -> None:
     names = json.loads(python("import json, mlrun; print(json.dumps(mlrun.__all__))"))
@@ -147,7 +149,7 @@ def test_public_names_stay_what_they_are_when_every_module_is_loaded() -> None:
     alone = json.loads(python(_FACE.format(modules=[])))
     among_all = json.loads(python(_FACE.format(modules=modules)))
     assert among_all == alone
-    assert "module" not in {kind for kind, *_ in alone.values()}
+    assert {name for name, (kind, *_) in alone.items() if kind == "module"} <= {"errors"}
 
 
 _LIGHT = """
