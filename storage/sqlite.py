@@ -17,6 +17,8 @@ from .sqlite_schema import create, name, open_version, source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import pyarrow as pa
+
     from mlrun.contracts import Mark, Op
     from mlrun.tables import Table
 
@@ -135,6 +137,18 @@ class SQLiteRecords:
         """Return the high-water mark of every journal writer, without pyarrow."""
         with self._lend() as connection:
             return read_marks(connection)
+
+    def load(self, table: Table, data: pa.Table) -> None:
+        """Put many rows at once, in one transaction; as `apply` with puts of whole rows, from Arrow.
+
+        Args:
+            table: which.
+            data: any columns that make up whole rows; what is not null in the table must be there.
+        """
+        from .sqlite_load import load
+
+        with self._lend(arrow=True) as connection:
+            load(connection, table, data)
 
     def sync(self) -> None:
         """Make everything that was applied survive a power failure too; a journal may be unlinked after it."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from mlrun.contracts import Mark
 from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
 from mlrun.ids import now_us
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
+from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, SUMMARIES, TAGS
 
-from .sqlite_schema import KEYED, RECORDS, conflict, name
+from .sqlite_schema import KEYED, LABELS, RECORDS, conflict, name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["apply", "plan", "read_marks"]
 
 Row = dict[str, Any]
-# ("put", table, columns, rows) | ("del", table, key) | ("artifact", ARTIFACTS, row)
+# ("put", table, columns, rows) | ("del", table, key) | ("artifact", ARTIFACTS, row) | ("labels", LABELS, by run)
 Step = tuple[Any, ...]
-_NUMBERED = (PARAMS, RESULTS)
-_CATALOG = (ARTIFACTS, LINEAGE, ALIASES)  # an "artifact" op writes all three
+_CATALOG = f"{ARTIFACTS.name} {LINEAGE.name} {ALIASES.name}"  # an "artifact" op writes all three
 
 
 def plan(ops: Iterable[Op]) -> list[Step]:
@@ -41,12 +40,13 @@ def plan(ops: Iterable[Op]) -> list[Step]:
     Raises:
         SchemaMismatch: an op names a table or column that is not there, lacks a key, or has a value of a wrong type.
     """
-    gathered: dict[Table, _Gather] = {}
+    gathered: dict[str, _Gather] = {}
     for kind, table_name, row in ops:
         table = ARTIFACTS if kind == "artifact" else RECORDS.get(table_name)
         if table is None:
             raise SchemaMismatch.of(table_name, why="no such table of records")
-        into = gathered.setdefault(ARTIFACTS if table in _CATALOG else table, _Gather())
+        group = _CATALOG if table.name in _CATALOG else table.name
+        into = gathered.get(group) or gathered.setdefault(group, _Gather())
         if kind == "put":
             into.put(table, row)
         elif kind == "del":
@@ -62,7 +62,7 @@ class _Gather:
     """Steps whose order matters; puts of one key between two other steps become one row."""
 
     def __init__(self) -> None:
-        self._rows: dict[Table, dict[tuple[Any, ...], Row]] = {}
+        self._rows: dict[str, dict[tuple[Any, ...], Row]] = {}
         self._steps: list[Step] = []
 
     def put(self, table: Table, row: Mapping[str, Any]) -> None:
@@ -72,9 +72,9 @@ class _Gather:
                 if not table.column(part).nullable:
                     raise SchemaMismatch.of(table.name, missing=[part])
                 checked[part] = None
-        if table in _NUMBERED and "value" in checked:
-            checked = _decoded(checked["value"]) | checked
-        rows = self._rows.setdefault(table, {})
+        if "value" in checked:
+            checked = decoded(checked["value"]) | checked
+        rows = self._rows.setdefault(table.name, {})
         key = tuple(checked[k] for k in table.key)
         known = rows.get(key)
         rows[key] = checked if known is None else known | checked
@@ -88,12 +88,19 @@ class _Gather:
         return self._steps
 
     def _flush(self) -> None:
-        for table, rows in self._rows.items():
+        for table_name, rows in self._rows.items():
+            table = RECORDS[table_name]
             alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
             for row in rows.values():
                 columns = tuple(c for c in table.names if c in row)
                 alike.setdefault(columns, []).append(tuple(row[c] for c in columns))
             self._steps.extend(("put", table, columns, found) for columns, found in alike.items())
+            if table is RUNS:
+                texts = {key[0]: row["labels"] for key, row in rows.items() if "labels" in row}
+                if texts:
+                    self._steps.append(
+                        ("labels", LABELS, {r: labels_of(t) for r, t in texts.items()})
+                    )
         self._rows.clear()
 
 
@@ -123,7 +130,7 @@ def _as(kind: str, value: Any, table: Table, column: str) -> Any:
     raise SchemaMismatch.of(table.name, why=f"column {column!r} is {kind}, not {value!r:.80}")
 
 
-def _decoded(value: str | None) -> Row:
+def decoded(value: str | None) -> Row:
     """Return the forms of a JSON value that indexes hold."""
     try:
         found = json.loads(value) if value is not None else None
@@ -135,8 +142,17 @@ def _decoded(value: str | None) -> Row:
         try:
             return {"num": float(found), "text": None}
         except OverflowError:  # an integer beyond float64
-            return {"num": math.copysign(math.inf, found), "text": None}
+            return {"num": math.inf if found > 0 else -math.inf, "text": None}
     return {"num": None, "text": None}
+
+
+def labels_of(text: str | None) -> dict[str, str]:
+    """Return the labels that a JSON text holds, each as JSON; none where it is no JSON object."""
+    try:
+        found = json.loads(text) if text is not None else {}
+    except ValueError:  # `labels` is shown as it was given; there is nothing to look up in it
+        return {}
+    return {k: json.dumps(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 _HOLES = 500
@@ -172,6 +188,8 @@ def apply(
     for kind, table, *rest in steps:
         if kind == "put":
             _put(connection, table, rest[0], rest[1], rids, kids)
+        elif kind == "labels":
+            put_labels(connection, rest[0])
         elif kind == "del":
             _delete(connection, table, *rest)
         else:
@@ -213,13 +231,13 @@ def _numbers(
             if table in KEYED:
                 keys.update(row[1] for row in rest[1])
     return (
-        _known(connection, RUNS.name, "rid", RUNS.key[0], runs),
-        _known(connection, "keys", "kid", PARAMS.key[1], keys),
+        numbers_of(connection, RUNS.name, "rid", RUNS.key[0], runs),
+        numbers_of(connection, "keys", "kid", PARAMS.key[1], keys),
     )
 
 
-def _known(
-    connection: Connection, table: str, number: str, column: str, texts: set[str]
+def numbers_of(
+    connection: Connection, table: str, number: str, column: str, texts: Iterable[str]
 ) -> dict[str, int]:
     wanted = sorted(texts)  # made in the order of run ids, so that neighbours lie near each other
     found = lookup_numbers(connection, table, number, column, wanted)
@@ -272,6 +290,21 @@ def _put(
     connection.executemany(put_statement(table, targets), rows)
 
 
+def put_labels(connection: Connection, labels: Mapping[str, Mapping[str, str]]) -> None:
+    """Replace the labels of runs, given as JSON by key."""
+    rids = numbers_of(connection, RUNS.name, "rid", RUNS.key[0], labels)
+    kids = numbers_of(
+        connection, "keys", "kid", PARAMS.key[1], {k for some in labels.values() for k in some}
+    )
+    connection.executemany("delete from labels where rid = ?", [(rid,) for rid in rids.values()])
+    rows = []
+    for run_id, some in labels.items():
+        for key, value in some.items():
+            forms = decoded(value)
+            rows.append((rids[run_id], kids[key], value, "", forms["num"], forms["text"]))
+    connection.executemany("insert into labels values (?, ?, ?, ?, ?, ?)", sorted(rows))
+
+
 def put_statement(table: Table, targets: Sequence[str]) -> str:
     """Return the upsert of `targets`, names of columns as they lie in the file."""
     keys = {"rid", "kid", *(name(k) for k in table.key)}
@@ -319,6 +352,9 @@ def _delete(connection: Connection, table: Table, key: Row) -> None:
     where = " and ".join(terms)
     if table is RUNS:  # the rid stays: values of the run may point to it
         nulls = ", ".join(f"{name(c)} = null" for c in RUNS.names if c not in RUNS.key)
+        connection.execute(
+            f"delete from labels where rid in (select rid from runs where {where})", values
+        )
         connection.execute(f"update runs set present = 0, {nulls} where {where}", values)
     else:
         connection.execute(f"delete from {table.name} where {where}", values)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from mlrun.contracts import Mark
+    from mlrun.contracts import Mark, RunQuery
     from mlrun.tables import Table
 
     from .sqlite_connect import Connection
@@ -73,6 +73,12 @@ class View:
             self.connection, table, wanted, limits
         )
         return found.cast(schema) if found.schema != schema else found
+
+    def find(self, query: RunQuery) -> pa.Table:
+        """Return the ids of the runs that the query means, in its order."""
+        from .sqlite_find import find
+
+        return find(self.connection, query)
 
 
 def _chunks(limits: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Sequence[Any]]]:

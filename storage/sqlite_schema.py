@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlrun.contracts import Mark
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEYED",
+    "LABELS",
     "MIGRATIONS",
     "RECORDS",
     "VERSION",
@@ -47,6 +49,8 @@ _APPLICATION_ID = 0x6D6C7231
 RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "record"}
 KEYED = (PARAMS, RESULTS, SUMMARIES)
 _BY_RID = (*KEYED, TAGS)
+# the labels of a run one by one, as its params lie: written whenever its `labels` are
+LABELS = replace(PARAMS, name="labels")
 _SQL_TYPES = {"string": "text", "json": "text", "float64": "real"}
 _RUN_ID, _KEY = PARAMS.key
 # runs that a list shows when it is not asked for more: indexes hold only these
@@ -71,9 +75,9 @@ def _tables() -> list[str]:
         f"create table {RUNS.name} (rid integer primary key, {columns[0]} unique, "
         f"present integer not null default 0, {', '.join(columns[1:])})"
     )
-    for table in _BY_RID:
+    for table in (*_BY_RID, LABELS):
         short = {_RUN_ID: "rid integer not null"} | (
-            {_KEY: "kid integer not null"} if table in KEYED else {}
+            {} if table is TAGS else {_KEY: "kid integer not null"}
         )
         columns = [short.get(c.name) or _declare(c, required=not c.nullable) for c in table.columns]
         key = ", ".join(_short(c, table) for c in table.key)
@@ -93,14 +97,14 @@ def _tables() -> list[str]:
 def _short(column: str, table: Table) -> str:
     if column == _RUN_ID:
         return "rid"
-    return "kid" if column == _KEY and table in KEYED else name(column)
+    return "kid" if column == _KEY and table is not TAGS else name(column)
 
 
 def conflict(table: Table) -> str:
     """Return the expressions that are unique in a table: its key, where a missing part is like any other value."""
     if table is RUNS:
         return name(_RUN_ID)
-    if table in _BY_RID:
+    if table in (*_BY_RID, LABELS):
         return ", ".join(_short(c, table) for c in table.key)
     return ", ".join(
         f"ifnull({name(c)}, '')" if table.column(c).nullable else name(c) for c in table.key
@@ -110,7 +114,7 @@ def conflict(table: Table) -> str:
 def indexes(table: Table) -> dict[str, str]:
     """Return the indexes of a table beyond its key: name -> what stands behind `on`."""
     made: dict[str, str] = {}
-    if table in (PARAMS, RESULTS):
+    if table in (PARAMS, RESULTS, LABELS):
         for value in (c.name for c in table.columns if c.hidden):
             made[f"{table.name}_{value}"] = (
                 f"{table.name} (kid, {value}, rid) where {value} is not null"
@@ -120,8 +124,9 @@ def indexes(table: Table) -> dict[str, str]:
     elif table is TAGS:
         made["tags_tag"] = "tags (tag, rid)"
     elif table is RUNS:
-        made["runs_newest"] = f"runs (started_at, run_id) where {VISIBLE}"
-        made["runs_project"] = f"runs (project, started_at, run_id) where {VISIBLE}"
+        made["runs_newest"] = f"runs (started_at) where {VISIBLE}"
+        made["runs_project"] = f"runs (project, started_at) where {VISIBLE}"
+        made["runs_started"] = "runs (started_at)"
         for column in ("state", "name", "parent", "group"):
             made[f"runs_{column}"] = f"runs ({name(column)}) where {name(column)} is not null"
     elif table is ARTIFACTS:
@@ -195,7 +200,7 @@ def create(connection: Connection, path: str, journal_mode: str) -> None:
 def _make(connection: Connection) -> None:
     for statement in _tables():
         connection.execute(statement)
-    for table in RECORDS.values():
+    for table in (*RECORDS.values(), LABELS):
         make_indexes(connection, table)
     connection.execute(f"pragma application_id={_APPLICATION_ID}")
     connection.execute(f"pragma user_version={VERSION}")

@@ -1,0 +1,122 @@
+"""Loading Arrow tables: imports, copies, a million runs at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlrun.errors import SchemaMismatch
+from mlrun.tables import RUNS, TAGS, conform
+
+from .sqlite_apply import decoded, labels_of, put_labels, put_statement
+from .sqlite_connect import transaction
+from .sqlite_schema import KEYED, indexes, make_indexes, name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mlrun.tables import Table
+
+    from .sqlite_connect import Connection
+
+__all__ = ["load"]
+
+_BATCH = 262_144
+_REBUILD = (
+    50_000  # rows from which building an index anew costs less than keeping it while they come
+)
+_RUN_ID = RUNS.key[0]
+
+
+def load(connection: Connection, table: Table, data: Any) -> None:
+    """Put all rows of `data` in one transaction; see `SQLiteRecords.load`."""
+    rows = conform(_with_forms(data, table), table)
+    if not rows.num_rows:
+        return
+    with transaction(connection):
+        ready, targets = _physical(connection, table, rows)
+        anew = _is_most(connection, table, rows.num_rows)
+        if anew:
+            for index in indexes(table):
+                connection.execute(f"drop index {index}")
+        statement = put_statement(table, targets)
+        for batch in ready.to_batches(max_chunksize=_BATCH):
+            connection.executemany(statement, batch)
+        if table is RUNS:
+            _load_labels(connection, rows)
+        if anew:
+            make_indexes(connection, table)
+
+
+def _is_most(connection: Connection, table: Table, rows: int) -> bool:
+    if rows < _REBUILD:
+        return False
+    [(stored,)] = connection.rows(
+        f"select count(*) from (select 1 from {table.name} limit {2 * rows})"
+    )
+    return int(stored) < 2 * rows
+
+
+def _with_forms(data: Any, table: Table) -> Any:
+    """Add the decoded forms of JSON values where they are left out; each different value is decoded once."""
+    import pyarrow as pa
+
+    arrow = data if isinstance(data, pa.Table) else pa.table(data)
+    forms = [c.name for c in table.columns if c.hidden and c.name in ("num", "text")]
+    if not forms or "value" not in arrow.column_names or set(forms) & set(arrow.column_names):
+        return arrow
+    coded = arrow.column("value").combine_chunks().cast(pa.string()).dictionary_encode()
+    found = [decoded(v) for v in coded.dictionary.to_pylist()]
+    for form in forms:
+        values = pa.array([f[form] for f in found], table.schema.field(form).type)
+        arrow = arrow.append_column(form, values.take(coded.indices))
+    return arrow
+
+
+def _physical(connection: Connection, table: Table, rows: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Return rows as they lie in the file, in the order of its key, and the names of their columns."""
+    import pyarrow as pa
+
+    columns = {name(c): _plain(rows.column(c)) for c in table.names}
+    if table is RUNS:
+        columns["present"] = pa.chunked_array([pa.array([1]).take(pa.array([0] * rows.num_rows))])
+    if table is TAGS or table in KEYED:
+        numbers = {"rid": _numbers(connection, "runs", "rid", _RUN_ID, columns.pop(name(_RUN_ID)))}
+        if table in KEYED:
+            key = table.key[1]
+            numbers["kid"] = _numbers(connection, "keys", "kid", key, columns.pop(name(key)))
+        columns = numbers | columns
+        made = pa.table(columns)
+        order = [(c, "ascending") for c in ("rid", "kid" if table in KEYED else name("tag"))]
+        return made.sort_by(order), list(columns)
+    return pa.table(columns), list(columns)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times as microseconds and booleans as integers: what SQLite holds."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(pa.int64())
+    return column
+
+
+def _numbers(
+    connection: Connection, table: str, number: str, text: str, column: pa.ChunkedArray
+) -> pa.Array:
+    """Return the number of each text, making those that are new."""
+    import pyarrow as pa
+
+    coded = column.combine_chunks().dictionary_encode()
+    texts = pa.record_batch([coded.dictionary], names=[text])
+    connection.executemany(f"insert or ignore into {table} ({text}) values (?)", texts)
+    found = connection.arrow(f"select {number} from {table} where {text} = ?", texts)
+    if found.num_rows != len(coded.dictionary):
+        raise SchemaMismatch(f"some {text} has no place in {table}")
+    return found.column(0).combine_chunks().cast(pa.int64()).take(coded.indices)
+
+
+def _load_labels(connection: Connection, rows: pa.Table) -> None:
+    some = rows.select([_RUN_ID, "labels"])
+    texts = dict(zip(*(c.to_pylist() for c in some.columns), strict=True))
+    found = {run_id: labels_of(text) for run_id, text in texts.items()}
+    put_labels(connection, found)
