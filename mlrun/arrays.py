@@ -70,6 +70,11 @@ def read_npy(path: Path, format: str, *, trust: bool = False) -> Any:
 
     try:
         with path.open("rb") as file:
+            if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
+                raise TypeError(
+                    "it does not begin as NumPy's files do"
+                )  # np.load would try a pickle
+            file.seek(0)
             found = np.load(file, allow_pickle=trust)
             return {name: found[name] for name in found.files} if format == "npz" else found
     except ValueError as error:
@@ -114,8 +119,10 @@ def _bins(finite: NDArray[Any], bins: int) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
     try:
-        return np.histogram(finite, bins)
-    except ValueError:  # values so near each other, or so far, that the edges coincide or overflow
-        scale = max(float(np.abs(finite).max()), 1.0)
-        counts, edges = np.histogram(finite / scale, bins=min(bins, 1))
-        return counts, edges * scale
+        with np.errstate(over="raise"):
+            return np.histogram(finite, bins)
+    except FloatingPointError:  # the range itself is beyond the largest float
+        counts, edges = np.histogram(finite / 4, bins)
+        return counts, edges * 4
+    except ValueError:  # so near each other that no edge fits between
+        return np.array([finite.size]), np.array([finite.min(), finite.max()])

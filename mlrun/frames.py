@@ -35,7 +35,7 @@ def is_frame(value: Any) -> bool:
         return name in {"DataFrame", "LazyFrame", "Series", "GeoDataFrame"}
     if library(value) == "pyarrow":
         return name in {"Table", "RecordBatch", "RecordBatchReader", "ChunkedArray"}
-    return hasattr(value, "__arrow_c_stream__")
+    return hasattr(type(value), "__arrow_c_stream__")
 
 
 def encode(
@@ -53,12 +53,7 @@ def encode(
         TypeError: it is no frame.
     """
     notes: dict[str, Any] = {}
-    if library(data) == "pandas":
-        table = _from_pandas(data, notes)
-    elif not is_frame(data):
-        table = rows_to_frame(data)
-    else:
-        table = data
+    table = _as_table(data, notes)
     frame = _as_polars(table, notes)
     buffer = io.BytesIO()
     if library(table) == "pyarrow" and not notes.get("renamed"):
@@ -193,6 +188,24 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     return pl.Series(name, [None if v is None else str(v) for v in values], pl.String)
 
 
+def _as_table(data: Any, notes: dict[str, Any]) -> pl.DataFrame | pa.Table:
+    """Return a Polars frame or an Arrow table, whichever is nearer to what was given."""
+    home = library(data)
+    if home == "pandas":
+        return _from_pandas(data, notes)
+    if not is_frame(data):
+        return rows_to_frame(data)
+    if home == "polars":
+        return _as_polars(data, notes)
+    import pyarrow as pa
+
+    if isinstance(data, pa.ChunkedArray):
+        return pa.table({"value": data})
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    return data if isinstance(data, pa.Table) else pa.table(data)
+
+
 def _from_pandas(data: Any, notes: dict[str, Any]) -> pa.Table:
     import pyarrow as pa
 
@@ -201,6 +214,8 @@ def _from_pandas(data: Any, notes: dict[str, Any]) -> pa.Table:
     if not data.columns.is_unique:
         data = data.copy(deep=False)
         data.columns = _renamed([str(c) for c in data.columns], notes)
+    elif "mixed" in data.columns.inferred_type:
+        data = data.rename(columns=str)  # Parquet names columns by text only
     try:
         return pa.Table.from_pandas(data)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
@@ -230,15 +245,9 @@ def _as_polars(data: Any, notes: dict[str, Any]) -> pl.DataFrame:
         return data.collect()
     if isinstance(data, pl.Series):
         return data.to_frame()
-    import pyarrow as pa
-
-    if isinstance(data, pa.ChunkedArray):
-        table = pa.table({"value": data})
-    else:
-        table = data if isinstance(data, pa.Table) else pa.table(data)
-    if len(set(table.column_names)) < table.num_columns:
-        table = table.rename_columns(_renamed(table.column_names, notes))
-    frame = pl.from_arrow(table)
+    if len(set(data.column_names)) < data.num_columns:
+        data = data.rename_columns(_renamed(data.column_names, notes))
+    frame = pl.from_arrow(data)
     assert isinstance(frame, pl.DataFrame)
     return frame
 

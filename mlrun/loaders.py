@@ -41,14 +41,15 @@ def load_file(path: Path, meta: dict[str, Any], *, trust: bool = False) -> Any:
     kind = str(meta.get("format", "bytes"))
     try:
         return _load(path, kind, meta, trust)
-    except (MlrunError, OSError, MemoryError):
+    except (MlrunError, MemoryError):
         raise
     except ImportError as error:
         extra = "media" if kind in _PICTURES else "all"
         raise MissingExtra.of(error.name or kind, extra) from error
     except Exception as error:
-        if kind in modelfiles.FORMATS:
-            raise  # the framework says best what is wrong
+        # the framework says best what is wrong with a model, the system what is with a file
+        if kind in modelfiles.FORMATS or getattr(error, "errno", None):
+            raise
         raise ObjectError(
             f"the artifact is not the {kind} that it claims to be: {error}"
         ) from error
