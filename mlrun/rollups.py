@@ -46,10 +46,12 @@ class _Blocks:
     last_step: Ints
     min_step: Ints
     max_step: Ints
+    nan_step: Ints
     first_time: Ints
     last_time: Ints
     min_time: Ints
     max_time: Ints
+    nan_time: Ints
     first: Floats
     last: Floats
     min: Floats
@@ -106,15 +108,17 @@ def _level_zero(points: pa.Table, starts: Ints) -> _Blocks:
         part=part,
         count=np.ones(part.size, np.int64),
         nan=nan.astype(np.int64),
-        raw=nan,
+        raw=np.zeros(part.size, np.bool_),
         first_step=step,
         last_step=step,
         min_step=step,
         max_step=step,
+        nan_step=step,
         first_time=time,
         last_time=time,
         min_time=time,
         max_time=time,
+        nan_time=time,
         first=value,
         last=value,
         min=value,
@@ -128,6 +132,7 @@ def _merge(blocks: _Blocks, begins: Ints) -> _Blocks:
     """Merge runs of blocks that begin at `begins`, each within one part."""
     ends = np.append(begins[1:], blocks.part.size) - 1
     lowest, highest = _extremes(blocks.min, blocks.max, begins)
+    gap = _first_hit(np.flatnonzero(blocks.nan), begins)
     # the same step at the end of one block and the start of the next, or time that falls between them
     odd = np.zeros(blocks.part.size, np.bool_)
     odd[1:] = blocks.first_step[1:] == blocks.last_step[:-1]
@@ -148,10 +153,12 @@ def _merge(blocks: _Blocks, begins: Ints) -> _Blocks:
         last_step=blocks.last_step[ends],
         min_step=blocks.min_step[lowest],
         max_step=blocks.max_step[highest],
-        first_time=blocks.first_time[begins],
-        last_time=blocks.last_time[ends],
+        nan_step=blocks.nan_step[gap],
+        first_time=np.minimum.reduceat(blocks.first_time, begins),
+        last_time=np.maximum.reduceat(blocks.last_time, begins),
         min_time=blocks.min_time[lowest],
         max_time=blocks.max_time[highest],
+        nan_time=blocks.nan_time[gap],
         first=blocks.first[begins],
         last=blocks.last[ends],
         min=blocks.min[lowest],
@@ -170,11 +177,15 @@ def _extremes(least: Floats, greatest: Floats, begins: Ints) -> tuple[Ints, Ints
 
 def _first_equal(values: Floats, wanted: Floats, begins: Ints, spans: Ints) -> Ints:
     """Return the first row of each span that holds the wanted value; its begin where that is NaN."""
-    hits = np.flatnonzero(values == np.repeat(wanted, spans))
-    place = np.searchsorted(hits, begins)
-    place = np.minimum(place, max(hits.size - 1, 0))
-    found = hits[place] if hits.size else begins
+    found = _first_hit(np.flatnonzero(values == np.repeat(wanted, spans)), begins)
     return np.where(np.isnan(wanted), begins, found)
+
+
+def _first_hit(hits: Ints, begins: Ints) -> Ints:
+    """Return the first of the (ascending) hits at or after each begin, or any row if there is none."""
+    if not hits.size:
+        return begins
+    return hits[np.minimum(np.searchsorted(hits, begins), hits.size - 1)]
 
 
 def _table(points: pa.Table, starts: Ints, level: int, blocks: _Blocks) -> pa.Table:
@@ -188,9 +199,9 @@ def _table(points: pa.Table, starts: Ints, level: int, blocks: _Blocks) -> pa.Ta
     # a part that fits in one block is read row by row: it says where it is, and costs next to nothing
     short = (blocks.count <= BLOCK_ROWS) if level == WHOLE else np.zeros(blocks.part.size, np.bool_)
     empty = short | np.isnan(blocks.min)
-    blank = {"min": empty, "max": empty, "sum": empty, "first": short, "last": short}
-    for name in ("min_step", "max_step", "min_time", "max_time"):
-        blank[name] = empty
+    blank = {"first": short, "last": short, "min": empty, "max": empty, "sum": empty}
+    for name in ("step", "time"):
+        blank |= {f"min_{name}": empty, f"max_{name}": empty, f"nan_{name}": blocks.nan == 0}
     for field in fields(blocks)[1:]:
         values = getattr(blocks, field.name)
         values = values | short if field.name == "raw" else values

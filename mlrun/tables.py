@@ -227,15 +227,15 @@ LOGS = Table(
 )
 # Blocks of consecutive rows (by step, time, seq) of one absorbed part of one series. Level k has blocks of
 # 64 * 8**k rows, if the part has more rows than that; level -1 is one block of the whole part, always. `raw` marks a
-# block in which a step comes twice, time falls, or a value is NaN: charts read its rows instead. A part of at most 64
-# rows has just its level -1, raw and without values. min, max and sum leave NaN out and are null, like their places,
-# when nothing is left.
+# block in which a step comes twice or time falls from one row to the next: charts read its rows instead. A part of at
+# most 64 rows has just its level -1, raw and without values. first_time and last_time are the least and greatest;
+# min, max and sum leave NaN out and are null, like their places, when nothing is left; nan_step is the first NaN's.
 ROLLUPS = Table(
     "metrics_rollups",
     _c(
         """project string! run_id string! key string! level int64! count int64! nan int64! raw bool!
-        first_step int64! last_step int64! min_step int64 max_step int64
-        first_time timestamp! last_time timestamp! min_time timestamp max_time timestamp
+        first_step int64! last_step int64! min_step int64 max_step int64 nan_step int64
+        first_time timestamp! last_time timestamp! min_time timestamp max_time timestamp nan_time timestamp
         first float64 last float64 min float64 max float64 sum float64"""
     ),
     key=("project", "run_id", "key", "level", "first_step"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from mlrun.contracts import PointFilter
 from mlrun.ordering import sort_rows
 
-from .delta_files import FILE_BYTES, GROUP_ROWS, DataFile, write_files
+from .delta_files import FILE_BYTES, DataFile, group_rows, write_files
 from .delta_scan import Predicate, open_file
 
 if TYPE_CHECKING:
@@ -167,13 +167,14 @@ def _merged(log: DeltaLog, files: list[DataFile]) -> Iterator[pa.Table]:
     readers = [open_file(log.folder, f, log.table, verify=True)[0] for f in files]
     cursors = [_Cursor(reader, log.table, share) for reader in readers]
     held: list[pa.Table] = []
+    size = group_rows(log.table)
     while cursors := [c for c in cursors if c.first is not None]:
         upto = min(c.last for c in cursors)
         parts = [c.take(upto) for c in cursors if c.first is not None and c.first <= upto]
         held.append(sort_rows(pa.concat_tables(parts), log.table.sort))
-        if sum(part.num_rows for part in held) >= GROUP_ROWS:
+        if sum(part.num_rows for part in held) >= size:
             rows = pa.concat_tables(held).unify_dictionaries()
-            whole = rows.num_rows // GROUP_ROWS * GROUP_ROWS
+            whole = rows.num_rows // size * size
             yield rows.slice(0, whole)
             held = [rows.slice(whole)]
     if held:

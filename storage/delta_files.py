@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_BYTES",
-    "GROUP_ROWS",
     "DataFile",
     "bounds_of",
     "conformed",
     "group_bounds",
+    "group_rows",
     "stats_columns",
     "sync_folder",
     "write_files",
 ]
 
-GROUP_ROWS = 65_536
+_GROUP_ROWS = {"metrics_rollups": 8192}  # wide rows, of which a chart wants few
 FILE_BYTES = 128 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODING = {
@@ -82,6 +82,11 @@ def stats_columns(table: Table) -> list[str]:
             and c.name != "seq"]  # fmt: skip
 
 
+def group_rows(table: Table) -> int:
+    """Return how many rows a row group of this table has."""
+    return _GROUP_ROWS.get(table.name, 65_536)
+
+
 def conformed(data: Any, table: Table) -> pa.Table:
     """Cast to the table's columns as `mlrun.tables.conform` does, but leave text that is dictionary-encoded so."""
     arrow = data if isinstance(data, pa.Table) else pa.table(data)
@@ -113,11 +118,12 @@ def write_files(folder: Path, table: Table, parts: Iterable[pa.Table]) -> list[D
     """
     done: list[DataFile] = []
     current: _Writer | None = None
+    size = group_rows(table)
     try:
         for part in parts:
-            for start in range(0, part.num_rows, GROUP_ROWS):
+            for start in range(0, part.num_rows, size):
                 current = current or _Writer(folder, table)
-                current.write(part.slice(start, GROUP_ROWS))
+                current.write(part.slice(start, size))
                 if current.size() >= FILE_BYTES:
                     done.append(current.close())
                     current = None
@@ -155,7 +161,7 @@ class _Writer:
                 use_dictionary=text, column_encoding=encoding, store_schema=False,
                 write_page_checksum=True, metadata_collector=self._metadata,
             )  # fmt: skip
-        self._writer.write_table(rows.cast(self._writer.schema), row_group_size=GROUP_ROWS)
+        self._writer.write_table(rows.cast(self._writer.schema), row_group_size=rows.num_rows)
 
     def size(self) -> int:
         return int(self._sink.tell())

@@ -45,18 +45,21 @@ def blocks_of(rows: list[Row]) -> list[dict[str, Any]]:
 
 def block_of(key: str, level: int, rows: list[Row]) -> dict[str, Any]:
     steps, times, values = ([r[i] for r in rows] for i in (1, 2, 3))
-    real = [v for v in values if not math.isnan(v)]
-    odd = len(set(steps)) < len(steps) or times != sorted(times) or len(real) < len(values)
+    real = [v for v in values if v == v]
+    odd = len(set(steps)) < len(steps) or times != sorted(times)
     block: dict[str, Any] = {
         "project": "p", "run_id": "r", "key": key, "level": level, "count": len(rows),
         "nan": len(values) - len(real), "raw": odd, "first_step": steps[0], "last_step": steps[-1],
-        "first_time": times[0], "last_time": times[-1], "first": values[0], "last": values[-1],
+        "first_time": min(times), "last_time": max(times), "first": values[0], "last": values[-1],
     }  # fmt: skip
     for name, best in (("min", min), ("max", max)):
         found = values.index(best(real)) if real else None
         block[name] = None if found is None else values[found]
         block[f"{name}_step"] = None if found is None else steps[found]
         block[f"{name}_time"] = None if found is None else times[found]
+    gap = next((i for i, v in enumerate(values) if math.isnan(v)), None)
+    block["nan_step"] = None if gap is None else steps[gap]
+    block["nan_time"] = None if gap is None else times[gap]
     block["sum"] = sum(real) if real else None
     if level == WHOLE and len(rows) <= BLOCK_ROWS:
         block["raw"] = True
