@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import BinaryIO
@@ -27,6 +27,8 @@ __all__ = [
     "CanCompact",
     "CanDeleteRuns",
     "CanLookup",
+    "CanSweep",
+    "CanSync",
     "Finding",
     "Mark",
     "Objects",
@@ -153,14 +155,14 @@ class RecordsView(Protocol):
 
 @runtime_checkable
 class CanLookup(Protocol):
-    """Reads single rows and marks without loading pyarrow or Polars: the tracking path resumes and ends runs with it."""
+    """Reads rows and marks without pyarrow or Polars: the tracking path resumes and ends runs with it."""
 
     def lookup(self, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the rows that match every column of `key`, as plain dicts (timestamps as int microseconds)."""
         ...
 
     def marks(self) -> dict[str, Mark]:
-        """Return the high-water mark of every journal writer, as `RecordsView.marks` does, and as lightly as `lookup`."""
+        """Return the high-water mark of every journal writer, as lightly as `lookup`."""
         ...
 
 
@@ -275,6 +277,27 @@ class CanDeleteRuns(Protocol):
 
 
 @runtime_checkable
+class CanSweep(Protocol):
+    """Can free objects that nothing references."""
+
+    def sweep(self, keep: Collection[str], *, older_s: float = 86_400.0) -> tuple[int, int]:
+        """Free what is not in `keep` and was last put more than `older_s` seconds ago; returns objects and bytes freed.
+
+        Safe beside a `put` of the same bytes: it keeps them, or finds them gone and stores them again.
+        """
+        ...
+
+
+@runtime_checkable
+class CanSync(Protocol):
+    """Can make what it acknowledged survive a power failure, not only a killed process."""
+
+    def sync(self) -> None:
+        """Return when everything written before is on the disk; the journal may then forget it."""
+        ...
+
+
+@runtime_checkable
 class CanCheck(Protocol):
     """Can look for damage, and mend what can be mended."""
 
@@ -313,11 +336,8 @@ class Objects(Protocol):
         """Return a local read-only path of the bytes (fetched first if they are remote)."""
         ...
 
-    def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Free the bytes; False if there are none, or if they were put (again) at or after `before` (Unix seconds).
-
-        A `put` of the same bytes at the same time either finds them gone and stores them, or keeps them.
-        """
+    def delete(self, sha256: str) -> bool:
+        """Free the bytes; False if there are none."""
         ...
 
     def list(self) -> Iterable[StoredObject]:

@@ -172,7 +172,9 @@ def absorb(store: Store, *, wait: bool) -> dict[str, int]:
     Returns:
         Counts: `points`, `lines` and `files` moved; empty if `wait` is off and another absorber is at work.
     """
-    from mlrun.journal.series import absorb_series  # loads pyarrow and Polars, which absorb_records must not
+    from mlrun.journal.series import (
+        absorb_series,  # loads pyarrow and Polars, which absorb_records must not
+    )
 
     store.prepare()
     lock = FileLock(store.journal / "absorb.lock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlrun.contracts import Mark
+from mlrun.contracts import CanSync, Mark
 from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, numbered
 from mlrun.journal.snapshot import read_journal
 from mlrun.rollups import build
@@ -139,6 +139,5 @@ def _unlink_records(store: Store, journal: JournalSnapshot) -> int:
 def _sync(store: Store) -> None:
     """What the stores hold must survive a power failure before the journal forgets it."""
     for part in (store.records, store.series):
-        sync = getattr(part, "sync", None)
-        if sync is not None:
-            sync()
+        if isinstance(part, CanSync):
+            part.sync()
