@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from mlrun.background import later, submit
-from mlrun.runwriter import open_writer
 from mlrun.tables import SYSTEM_METRICS
 
 if TYPE_CHECKING:
     from mlrun.config import Settings
+    from mlrun.console import ConsoleCapture
     from mlrun.run import Run
     from mlrun.store import Store
 
@@ -26,6 +27,7 @@ _PROVENANCE_WAIT = (
     0.003  # seconds that the end of a run waits for facts that are still being gathered
 )
 
+_LINGER = 1.0  # seconds that the streams are heard after the last run has ended: the next may come at once
 _LOOK = 10.0  # seconds between two looks for dropped points
 
 _facts: dict[bool, dict[str, Any]] = {}  # with and without git: gathered once a process
@@ -33,16 +35,67 @@ _waiting: list[Run] = []
 _lock = threading.Lock()
 
 
+class _Console:
+    """One capture of the process's streams for all runs that listen; it stays a moment after the last of them."""
+
+    def __init__(self) -> None:
+        self.listening: list[Run] = []
+        self.capture: ConsoleCapture | None = None
+        self.streams: tuple[Any, Any] = (None, None)
+        self.lock = threading.RLock()
+
+    def attach(self, run: Run) -> None:
+        with self.lock:
+            if self.capture is not None:
+                self.capture.flush()  # what was printed before belongs to others
+            self.listening = [*self.listening, run]
+            streams = (sys.stdout, sys.stderr)
+            if self.capture is None or any(
+                a is not b for a, b in zip(streams, self.streams, strict=True)
+            ):
+                self.stop()
+                from mlrun.console import capture
+
+                self.streams = streams
+                self.capture = capture(self.emit)
+
+    def detach(self, run: Run) -> None:
+        with self.lock:
+            if run not in self.listening:
+                return
+            if self.capture is not None:
+                self.capture.flush()
+            self.listening = [r for r in self.listening if r is not run]
+            if not self.listening:
+                later(_LINGER, self.stop_if_idle)
+
+    def stop_if_idle(self) -> None:
+        with self.lock:
+            if not self.listening:
+                self.stop()
+
+    def stop(self) -> None:
+        if self.capture is not None:
+            self.capture.stop()
+            self.capture = None
+
+    def emit(self, lines: list[tuple[int, str, str]]) -> None:
+        for run in self.listening:
+            if run.writer is not None:
+                run.writer.text(run.project, run.id, lines)
+
+
+_console = _Console()
+
+
 def attach(run: Run) -> None:
     """Begin to record console and system metrics of a run, as its settings say, and ask for its provenance."""
     if run.settings.console:
-        run.console = _capture_console(run)
-    if run.settings.system_metrics:
+        _console.attach(run)
+    if run.settings.system_metrics and run.writer is not None:
         from mlrun import sysmon
 
-        channel = open_writer(run.store, run.settings).channel(
-            run.project, run.id, SYSTEM_METRICS.name
-        )
+        channel = run.writer.channel(run.project, run.id, SYSTEM_METRICS.name)
         sysmon.start(run.settings).attach(channel)
         run.system_channel = channel
     if "python" not in run.provenance and not run.attached:
@@ -54,9 +107,8 @@ def attach(run: Run) -> None:
 
 def detach(run: Run) -> None:
     """Stop recording; what was printed before is stored."""
-    if run.console is not None:
-        run.console.stop()
-        run.console = None
+    if run.settings.console:
+        _console.detach(run)
     if run.system_channel is not None:
         from mlrun import sysmon
 
@@ -77,17 +129,6 @@ def _look(run: Run) -> None:
     if run.state == "running" and not run.inherited:
         run.tell_drops()
         later(_LOOK, lambda: _look(run))
-
-
-def _capture_console(run: Run) -> Any:
-    from mlrun.console import capture
-
-    writer = open_writer(run.store, run.settings)
-
-    def emit(lines: list[tuple[int, str, str]]) -> None:
-        writer.text(run.project, run.id, lines)
-
-    return capture(emit)
 
 
 def _gather_for_waiting() -> None:
@@ -117,7 +158,8 @@ def _gather(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def _renew_after_fork() -> None:
-    global _lock  # may have been held at the fork
+    global _console, _lock  # may have been held at the fork; the console is the parent's to hear
+    _console = _Console()
     _lock = threading.Lock()
     _waiting.clear()  # the parent does that
 

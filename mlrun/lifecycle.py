@@ -72,7 +72,7 @@ def install() -> None:
     if not _installed:
         _installed = True
         atexit.register(end_all)
-        sys.exit = _exit  # type: ignore[assignment]  # the only place where an exit code can be seen
+        sys.exit = _exit  # the only place where an exit code can be seen
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _on_sigterm)

@@ -1,7 +1,7 @@
 """From `run.log()` to the journal: the fast way for plain numbers under known keys, and the slow way for all the rest.
 
-The fast way is two questions and one call: are all keys known (so they are clean text, and counted), and did the channel
-take the values (so they are plain numbers)? Everything else happens once per key, or for unusual values.
+The fast way is two questions: are all keys known (so they are clean text, and counted), and did the channel take the
+values (so they are plain numbers)? Everything else happens once per key, or for unusual values.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ class PointLog:
             if len(known) >= self._limit:
                 self._warn(
                     "keys",
-                    f"the run has {self._limit:,} metric keys, the most it may have: {key!r:.80} and further new ones are"
-                    " not stored (MLRUN_MAX_METRIC_KEYS; are steps or ids part of the names?)",
+                    f"the run has {self._limit:,} metric keys, the most it may have: {key!r:.80} and further new"
+                    " ones are not stored (MLRUN_MAX_METRIC_KEYS; are steps or ids part of the names?)",
                 )
                 return False
             if isinstance(known, set):

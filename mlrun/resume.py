@@ -79,7 +79,9 @@ def near_ids(store: Store, run_id: str) -> str:
 def _lookup(store: Store, table: Table, **key: Any) -> list[dict[str, Any]]:
     records: Any = store.records
     if not isinstance(records, CanLookup):
-        raise StoreError(f"{type(records).__name__} cannot look up rows: runs cannot be resumed in it")
+        raise StoreError(
+            f"{type(records).__name__} cannot look up rows: runs cannot be resumed in it"
+        )
     return records.lookup(table, key)
 
 

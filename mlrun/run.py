@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun import current, lifecycle, notices
 from mlrun.ids import now_us
-from mlrun.names import clean, plain_text
 from mlrun.pointlog import PointLog
 from mlrun.recordqueue import RecordQueue
 from mlrun.runartifacts import RunArtifacts
 from mlrun.runconfig import RunConfig
-from mlrun.runops import RunRow, param_ops, result_op, tag_ops
+from mlrun.runfacts import RunFacts
 from mlrun.runwriter import open_writer
-from mlrun.tables import METRICS, PARAMS, RESULTS, RUNS
+from mlrun.tables import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from mlrun.config import Settings
     from mlrun.contracts import Op
     from mlrun.journal.writer import Channel
+    from mlrun.runops import RunRow
     from mlrun.store import Store
 
 __all__ = ["Run"]
@@ -38,7 +38,7 @@ _SYNONYMS = {
 }
 
 
-class Run(RunArtifacts):
+class Run(RunFacts, RunArtifacts):
     """A run that is being written.
 
     Made by `mlrun.init()`, not by hand. It may be used from many threads, and in forked children, which write to it
@@ -53,6 +53,7 @@ class Run(RunArtifacts):
         settings: the settings that it was opened with.
         attached: whether another living process owns the run; then this one never ends it.
         inherited: whether this is a forked child's copy of its parent's run.
+        writer: this process's journal writer; None in mode "disabled".
         owned: how many handlers hold it; while it is owned, `finish()` only flushes.
 
     Example:
@@ -71,7 +72,7 @@ class Run(RunArtifacts):
         self.id = row.id
         self.project = row.project
         self._store = store
-        self._writer = None if store is None else open_writer(store, settings)
+        self.writer = None if store is None else open_writer(store, settings)
         self.settings = settings
         self.strict = settings.strict
         self.attached = attached
@@ -83,7 +84,6 @@ class Run(RunArtifacts):
         self._state = "running"
         self.inherited = False
         self._stale = False
-        self.console: Any = None
         self.system_channel: Any = None
         self._warned: set[str] = set()
         self._lock = threading.RLock()
@@ -98,8 +98,6 @@ class Run(RunArtifacts):
             keys=row.metric_keys,
         )
         self._log = self._points.log if store is not None else _ignore
-
-    # -- points ---------------------------------------------------------------
 
     def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
         """Log values at one step; returns in microseconds, and what it returned from survives `kill -9`.
@@ -147,145 +145,13 @@ class Run(RunArtifacts):
 
     @property
     def dropped(self) -> int:
-        """How many values given to `log()` are not stored: of no known kind, over the key limit, or the disk was full."""
+        """How many values given to `log()` are not stored: of no kind, beyond the key limit, or for want of space."""
         return self._row.dropped + self._points.refused + self._points.unloggable + self._lost()
-
-    def define_metric(
-        self,
-        pattern: str,
-        x: str | None = None,
-        goal: str | None = None,
-        summary: str | None = None,
-    ) -> None:
-        """Say how metrics are to be read.
-
-        Args:
-            pattern: a metric's name, or a pattern with `*`.
-            x: the metric that is its x axis, such as "epoch".
-            goal: "max" or "min": which value is the better one.
-            summary: the aggregate that stands for it: last, min, max or mean.
-        """
-        goal = {"maximize": "max", "minimize": "min"}.get(str(goal), goal)
-        if goal not in (None, "max", "min"):
-            self.warn(
-                "goal", f"define_metric: goal is 'max' or 'min', not {goal!r:.80}; it is left out"
-            )
-            goal = None
-        if summary not in (None, "last", "min", "max", "mean"):
-            self.warn(
-                "summary",
-                f"define_metric: summary is last, min, max or mean, not {summary!r:.80}; it is left out",
-            )
-            summary = None
-        found = {"x": None if x is None else self._key(x), "goal": goal, "summary": summary}
-        with self._lock:
-            defined = self._row.provenance.setdefault("metric_defs", {})
-            defined[self._key(pattern)] = {k: v for k, v in found.items() if v is not None}
-            self._put_row(provenance=self._row.provenance_json())
-
-    # -- records --------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """Its name; assign to rename the run."""
-        return self._row.name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self._row.name = clean(name, "name", self.warn)
-        self._put_row(name=self._row.name)
-
-    @property
-    def notes(self) -> str | None:
-        """Free text; assign to change it."""
-        return self._row.notes
-
-    @notes.setter
-    def notes(self, notes: str | None) -> None:
-        self._row.notes = None if notes is None else plain_text(notes)
-        self._put_row(notes=self._row.notes)
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags, sorted; see `add_tags` and `remove_tags`."""
-        return sorted(self._row.tags)
-
-    @property
-    def labels(self) -> dict[str, Any]:
-        """A copy of its labels; see `set_label`."""
-        return dict(self._row.labels)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What is known of where it came from so far; the background completes it."""
-        return dict(self._row.provenance)
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it was in the store before."""
-        return self._row.resumed
 
     @property
     def state(self) -> str:
         """The state as this process knows it: running, or how the run was finished."""
         return self._state
-
-    @property
-    def summary(self) -> dict[str, float]:
-        """Last value of every metric; reads the store (and loads Polars)."""
-        if self.store is None:
-            return {}
-        from mlrun.view import get_run
-
-        return dict(get_run(self.store, self.id).summary)
-
-    def log_result(self, key: str, value: Any) -> None:
-        """Record a final value: any JSON value; anything else is kept as its `repr`, with a warning."""
-        self.log_results({key: value})
-
-    def log_results(self, results: Mapping[str, Any]) -> None:
-        """Record several final values."""
-        ops = []
-        for given, value in dict(results).items():
-            key = self._key(given)
-            self.results[key] = value
-            ops.append(result_op(RESULTS.name, self.id, key, value, self.warn))
-        self.record(ops)
-
-    def get_param(self, key: str, default: Any = None) -> Any:
-        """Return a param; a default that is used becomes the param, so that the run shows what it ran with."""
-        if key not in self.config and default is not None:
-            self.config[key] = default
-        return self.config.get(key, default)
-
-    def add_tags(self, *tags: str) -> None:
-        """Add tags."""
-        new = [clean(t, "tag", self.warn) for t in tags]
-        self._row.tags.update(new)
-        self.record(tag_ops("put", self.id, new))
-
-    def remove_tags(self, *tags: str) -> None:
-        """Remove tags; those that are not there do not matter."""
-        gone = [clean(t, "tag", self.warn) for t in tags]
-        self._row.tags.difference_update(gone)
-        self.record(tag_ops("del", self.id, gone))
-
-    def set_label(self, key: str, value: Any) -> None:
-        """Set one label; None removes it."""
-        self.set_labels({key: value})
-
-    def set_labels(self, labels: Mapping[str, Any]) -> None:
-        """Set labels, beside those that are there; None removes one."""
-        with self._lock:
-            for key, value in dict(labels).items():
-                self._row.set_label(self._key(key), value)
-            self._put_row(labels=self._row.labels_json())
-
-    def set_provenance(self, facts: Mapping[str, Any]) -> None:
-        """Record where the run came from: commit, command line, versions, host; for the background."""
-        with self._lock:
-            self._row.provenance.update(facts)
-            self._put_row(provenance=self._row.provenance_json())
 
     def record(self, ops: list[Op]) -> None:
         """Write records of the run so that they survive `kill -9`; while the disk is full they wait in memory."""
@@ -293,21 +159,19 @@ class Run(RunArtifacts):
             return
         try:
             stored = self._records.put(ops)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again if strict
             self.failed("record", error)
             return
         if not stored and self.strict:
             raise OSError("the journal cannot be written; the record waits in memory")
 
-    # -- the end --------------------------------------------------------------
-
     def flush(self) -> None:
         """Return when everything logged so far is on the disk, safe from a power cut too."""
-        if self._writer is None:
+        if self.writer is None:
             return
         try:
             self._records.flush()
-            self._writer.sync()
+            self.writer.sync()
         except Exception as error:  # noqa: BLE001  a full disk must not end a training run
             self.warn("flush", f"flush() failed: {error}")
 
@@ -380,8 +244,6 @@ class Run(RunArtifacts):
         self.store.absorb_records_now()
         self.store.maybe_absorb()
 
-    # -- for the rooms that write for the run ------------------------------------
-
     def warn(self, code: str, message: str) -> None:
         """Warn once per code."""
         if code not in self._warned:
@@ -419,7 +281,7 @@ class Run(RunArtifacts):
         """Turn into the copy that a forked child has: it may write, by its own writer, and never ends the run."""
         self.inherited = True
         self._lock = threading.RLock()
-        self.console = self.system_channel = None
+        self.system_channel = None
         self._points.renew()
         self._records.renew()
         self._stale = True
@@ -428,25 +290,16 @@ class Run(RunArtifacts):
         """Show name, state and id."""
         return f"Run({self.name!r}, {self._state}, project={self.project!r}, id={self.id!r})"
 
-    def _key(self, key: Any) -> str:
-        return clean(key, "key", self.warn)
-
-    def _put_row(self, **columns: Any) -> None:
-        self.record([("put", RUNS.name, {"run_id": self.id, **columns, "updated_at": now_us()})])
-
-    def _config_changed(self, new: dict[str, Any], gone: list[str]) -> None:
-        self.record(param_ops(PARAMS.name, self.id, new, gone, self.warn))
-
     def _write(self, ops: list[Op]) -> None:
-        assert self._writer is not None  # a disabled run has no queue to write from
-        self._writer.record(ops)
+        assert self.writer is not None  # a disabled run has no queue to write from
+        self.writer.record(ops)
 
     def _open_channel(self) -> Channel:
-        assert self._writer is not None  # a disabled run ignores points
-        return self._writer.channel(self.project, self.id, METRICS.name)
+        assert self.writer is not None  # a disabled run ignores points
+        return self.writer.channel(self.project, self.id, METRICS.name)
 
     def _lost(self) -> int:
-        return 0 if self._writer is None else self._writer.dropped.get(self.id, 0)
+        return 0 if self.writer is None else self.writer.dropped.get(self.id, 0)
 
     def _log_other(self, key: str, value: Any, step: int) -> bool:
         from mlrun.media import log_value

@@ -1,4 +1,4 @@
-"""The rows of a run: what `init` puts, what a resumed run starts from, and the ops that params, results and tags make."""
+"""The rows of a run: what `init` puts, what a resumed run starts from, and the ops of params, results and tags."""
 
 from __future__ import annotations
 

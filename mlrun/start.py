@@ -19,7 +19,6 @@ from mlrun.resume import find_stored, is_owned_elsewhere, load_row, near_ids
 from mlrun.run import Run
 from mlrun.runconfig import RunConfig
 from mlrun.runops import RunRow, param_ops
-from mlrun.runwriter import open_writer
 from mlrun.store import open_store
 from mlrun.tables import PARAMS
 
@@ -59,7 +58,7 @@ def init(
     Args:
         project: where the run belongs; default `MLRUN_PROJECT`, else "default".
         name: what people call it; default the script's name and the end of the id, such as `train-3f9a2c`.
-        config: its params: a dict, nested as you like, an argparse Namespace, a dataclass, a pydantic or OmegaConf object.
+        config: its params: a dict, nested as you like, a Namespace, a dataclass, a pydantic or OmegaConf object.
         tags: words to find it by.
         labels: further facts, a dict.
         group: name that several runs share.
@@ -67,8 +66,8 @@ def init(
         notes: free text.
         id: text that names the run for ever; default a new UUIDv7. `MLRUN_RUN_ID` gives one, and implies
             `resume="allow"`.
-        resume: what to do when a run of this id is stored: "never" (the default) raises, "allow" goes on with it, "must"
-            goes on and raises when there is none. A resumed run keeps its points, params and start; its automatic step
+        resume: what to do when a run of this id is stored: "never" raises, "allow" goes on with it, "must" goes on
+            and raises when there is none. A resumed run keeps its points, params and start; its automatic step
             is one more than its last step. A run that another living process owns is joined: this process writes to it
             and never ends it.
         store: store, or its folder; default `MLRUN_DBPATH`, else `.mlrun`.
@@ -183,7 +182,8 @@ def open_run(
         run.warn(code, message)
     if store is None:
         return run
-    writer = open_writer(store, settings)
+    writer = run.writer
+    assert writer is not None  # it has a store
     columns = _columns(said, found, "" if attached else f"{writer.name}#{writer.claim}")
     with _usable(store):
         writer.record([*row.ops(columns, now_us()), *ops])
@@ -225,8 +225,8 @@ def _identity(given: str | None, resume: str, known: Settings) -> tuple[str | No
 def _allow(run_id: str, resume: str, found: Mapping[str, Any] | None, store: Store) -> None:
     if found is not None and resume == "never":
         raise RunExists(
-            f"run {run_id!r} is in {store.url} ({found['state']}, project {found['project']!r}): pass resume='allow' to "
-            "go on with it, or another id"
+            f"run {run_id!r} is in {store.url} ({found['state']}, project {found['project']!r}): pass resume='allow' "
+            "to go on with it, or another id"
         )
     if found is None and resume == "must":
         raise NotFound(f"no run {run_id!r} in {store.url} to go on with{near_ids(store, run_id)}")

@@ -1,8 +1,8 @@
 """Values of params and results: any Python value as JSON text and the word for its type.
 
 JSON here has the literals NaN, Infinity and -Infinity, because a learning rate that became NaN must be readable as one.
-What JSON does not know is brought to the nearest thing it does (paths and dates to text, NumPy values to numbers, sets to
-lists); what is left over is kept as its `repr`.
+What JSON does not know is brought to the nearest thing it does (paths and dates to text, NumPy values to numbers, sets
+to lists); what is left over is kept as its `repr`.
 """
 
 from __future__ import annotations
