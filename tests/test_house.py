@@ -184,6 +184,13 @@ def test_import_init_and_log_load_no_heavy_library(
     assert set(loaded.split()) & _HEAVY <= allowed
 
 
+def test_the_taste_in_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shown = "print(best['run_id'].len(), curve['value'].to_list()[0], peaks['peak'].to_list())"
+    told = python(code + shown, MLRUN_DBPATH=str(tmp_path / "store"), PATH="/usr/bin:/bin")
+    assert told.split() == ["1", "1.0", "[1.0]"]
+
+
 # -- the tree -----------------------------------------------------------------------------------
 
 # In two halves, so that this file does not hold what it looks for.
