@@ -144,7 +144,9 @@ def _walk(folder: Path, left_out: list[str], skip: Path | None) -> Iterator[tupl
     waiting: list[tuple[str, Path, frozenset[str]]] = [("", root, frozenset([str(root)]))]
     while waiting:
         prefix, place, above = waiting.pop()
-        for entry in os.scandir(place):
+        with os.scandir(place) as found:
+            entries = sorted(found, key=lambda e: e.name)
+        for entry in entries:
             name, real = prefix + entry.name, Path(entry.path)
             if entry.is_symlink():
                 real = Path(os.path.realpath(entry.path))

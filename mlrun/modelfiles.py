@@ -85,7 +85,7 @@ def describe(model: Any, framework: str) -> dict[str, Any]:
     for home in sorted(homes | {framework, *(n for n in _NUMERIC if n in sys.modules)}):
         if home in sys.stdlib_module_names:
             continue
-        found = version(_DISTRIBUTIONS.get(home, home))
+        found = version(_DISTRIBUTIONS.get(home, home)) or _own_version(home)
         if found:
             versions[_DISTRIBUTIONS.get(home, home)] = found
     return {
@@ -104,6 +104,12 @@ def version(distribution: str) -> str:
         return installed(distribution) if distribution else ""
     except PackageNotFoundError:
         return ""
+
+
+def _own_version(module: str) -> str:
+    # distributions of other names: xgboost-cpu, lightgbm-gpu, …
+    found = getattr(sys.modules.get(module), "__version__", "")
+    return found if isinstance(found, str) else ""
 
 
 def pickled(value: Any) -> Body:

@@ -123,10 +123,9 @@ class RunView:
     @property
     def outputs(self) -> dict[str, Any]:
         """Results, and the URIs of the artifacts that it made (the newest version of each key)."""
-        made = {
-            key: f"store://{self.project}/{key}:v{version}"
-            for key, version in self._artifacts().items()
-        }
+        from mlrun.artifactname import artifact_uri
+
+        made = {k: artifact_uri(self.project, k, v) for k, v in self._artifacts().items()}
         return {**made, **self.results}
 
     def output(self, key: str) -> Any:
@@ -138,12 +137,13 @@ class RunView:
 
     def artifact(self, key: str) -> DataItem:
         """Return an artifact that the run made, in the newest version that it logged."""
+        from mlrun.artifactname import artifact_uri
         from mlrun.dataitem import find_artifact
 
         made = self._artifacts()
         if key not in made:
             raise NotFound(f"run {self.name!r} made no artifact {key!r}{did_you_mean(key, made)}")
-        return find_artifact(self.store, f"{self.project}/{key}:v{made[key]}")
+        return find_artifact(self.store, artifact_uri(self.project, key, made[key]))
 
     def artifacts(self) -> pl.DataFrame:
         """Return the artifacts that the run made, as `mlrun.artifacts` does."""
