@@ -18,6 +18,7 @@ from mlrun.dataitem import DataItem
 from mlrun.ids import now_us
 from mlrun.names import clean
 from mlrun.references import Reference, is_url, local_path
+from mlrun.scalars import as_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -106,18 +107,14 @@ def register(
     named = clean(key, "key", run.warn)
     row = {"project": run.project, "key": named, "type": type, "created_at": now_us()}
     try:
-        stored = _store(run, make(), type)
+        row |= _described(_store(run, make(), type), about, given)
         aliases = _aliases(run, named, given)
-        extra = {"labels": dict(given.labels or {}), "metadata": dict(given.metadata or {})}
-        meta = {**(about or {}), **stored.meta, **{k: v for k, v in extra.items() if v}}
-        row |= {
-            "type": stored.type,
-            "size": stored.size,
-            "sha256": stored.sha256,
-            "uri": stored.uri,
+        made = {
+            "run_id": run.id,
+            "role": "output",
+            "step": as_step(given.step) or 0,
+            "aliases": aliases,
         }
-        row |= {"meta": strict_json(meta)}
-        made = {"run_id": run.id, "role": "output", "step": given.step or 0, "aliases": aliases}
         run.record([("artifact", "", {**row, **made})])
     except Exception as error:
         # a figure, a file system, a stranger's __reduce__: whatever it was, training goes on
@@ -127,6 +124,15 @@ def register(
         run.warn(f"{given.code}:{named}", f"{named!r} was not logged: {reason}")
         return DataItem(run.store, row, error=reason)
     return DataItem(run.store, row)
+
+
+def _described(
+    stored: _Stored, about: Mapping[str, Any] | None, options: Options
+) -> dict[str, Any]:
+    extra = {"labels": dict(options.labels or {}), "metadata": dict(options.metadata or {})}
+    meta = {**(about or {}), **stored.meta, **{k: v for k, v in extra.items() if v}}
+    facts = {"type": stored.type, "size": stored.size, "sha256": stored.sha256, "uri": stored.uri}
+    return {**facts, "meta": strict_json(meta)}
 
 
 def key_of(item: Any) -> str:

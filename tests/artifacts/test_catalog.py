@@ -90,6 +90,16 @@ def test_json_takes_what_json_does_not_know(run: Any) -> None:
     assert found["nan"] != found["nan"]
 
 
+@pytest.mark.parametrize(("step", "stored"), [(None, 0), (5, 5), (5.0, 5), ("x", 0), (-3, -3)])
+def test_steps(run: Any, step: Any, stored: int) -> None:
+    import numpy as np
+
+    for given_step in (step, np.int64(step)) if isinstance(step, int) else (step,):
+        catalog.log_artifact(run, "x", body="y", step=given_step)
+        assert type(run.store.pending[-1][2]["step"]) is int
+        assert run.store.pending[-1][2]["step"] == stored
+
+
 def test_same_content_is_one_version_and_new_content_the_next(run: Any) -> None:
     first = catalog.log_artifact(run, "x", body="one")
     again = catalog.log_artifact(run, "x", body="one")

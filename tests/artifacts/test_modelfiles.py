@@ -56,7 +56,7 @@ def test_a_pickle_is_refused_without_trust(run: Any, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("compress", [0, 3])
 def test_joblib_files(run: Any, tmp_path: Any, compress: int) -> None:
-    import joblib  # type: ignore[import-untyped]
+    import joblib
 
     joblib.dump(fitted(), tmp_path / "m.joblib", compress=compress)
     item = catalog.log_model(run, str(tmp_path / "m.joblib"))
