@@ -94,7 +94,8 @@ def test_json_takes_what_json_does_not_know(run: Any) -> None:
 def test_steps(run: Any, step: Any, stored: int) -> None:
     import numpy as np
 
-    for given_step in (step, np.int64(step)) if isinstance(step, int) else (step,):
+    forms: tuple[Any, ...] = (step, np.int64(step)) if isinstance(step, int) else (step,)
+    for given_step in forms:
         catalog.log_artifact(run, "x", body="y", step=given_step)
         assert type(run.store.pending[-1][2]["step"]) is int
         assert run.store.pending[-1][2]["step"] == stored
