@@ -1,0 +1,151 @@
+"""Examine a store: every file that has a checksum or a structure, and what the parts say of each other.
+
+Law. Examining changes nothing. Repairing cuts torn tails, finishes what a dead process left, moves damaged files aside
+so that the rest can be read; it never removes what can be read. What was there and cannot be read any more is told as
+`lost`, with what it held. Safe beside writers and readers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from mlrun.contracts import CanCheck, Finding
+from mlrun.errors import MlrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mlrun.store import Store
+
+__all__ = ["examine"]
+
+_LEFTOVERS = (
+    ".store.json.",
+    ".import.",
+)  # beginnings of names in the store's folder that a finished process removes
+
+
+def examine(
+    store: Store,
+    *,
+    repair: bool = False,
+    quick: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Finding]:
+    """Check everything; returns what was found, the worst first.
+
+    A check that fails itself is reported as `lost` under its name, and the others go on.
+
+    Args:
+        store: a store whose folder is there.
+        repair: also mend what can be mended.
+        quick: leave out what reads every byte of objects and series files.
+        progress: told what is being looked at.
+    """
+    from mlrun.crosscheck import cross_check
+    from mlrun.journal.verify import verify_journal
+
+    checks: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("store.json", lambda: list(_check_folder(store, repair=repair))),
+        ("journal", lambda: [*verify_journal(store.journal, repair=repair), *_refused(store)]),
+        ("mlrun.db", lambda: _check_part(store, "records", repair)),
+    ]
+    if not quick:
+        checks += [
+            ("series", lambda: _check_part(store, "series", repair)),
+            ("objects", lambda: _check_part(store, "objects", repair)),
+        ]
+    checks.append(("records and series", lambda: cross_check(store)))
+    found: list[Finding] = []
+    for name, check in checks:
+        progress(f"examining {name}")
+        try:
+            found += check()
+        except (MlrunError, OSError, ValueError) as error:
+            found.append(Finding("lost", name, f"cannot be examined: {error}"))
+    order = ("lost", "repairable", "repaired", "note")
+    return sorted(dict.fromkeys(found), key=lambda f: (order.index(f.severity), f.where))
+
+
+def _check_part(store: Store, part: str, repair: bool) -> list[Finding]:
+    opened: Any = getattr(store, part)
+    return list(opened.check(repair=repair)) if isinstance(opened, CanCheck) else []
+
+
+def _check_folder(store: Store, *, repair: bool) -> Iterator[Finding]:
+    """Check the version file, the file system, access rights and what dead processes left in the folder."""
+    from mlrun.store import FORMAT
+
+    marker = store.folder / "store.json"
+    try:
+        stored = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        if not isinstance(stored, int):
+            raise ValueError(f"format {stored!r} is no number")
+        if stored > FORMAT:
+            yield Finding(
+                "note",
+                "store.json",
+                f"format {stored} is newer than this mlrun ({FORMAT}): upgrade",
+            )
+    except FileNotFoundError:
+        yield _renew_marker(marker, "is missing", repair)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield _renew_marker(marker, f"is damaged ({error})", repair)
+    yield from _check_place(store)
+    yield from _leftovers(store.folder, repair=repair)
+
+
+def _renew_marker(marker: Path, why: str, repair: bool) -> Finding:
+    from mlrun.store import FORMAT
+
+    if not repair:
+        return Finding("repairable", "store.json", f"{why}; the store cannot be opened")
+    fresh = marker.with_name(f".store.json.{os.getpid()}")
+    fresh.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+    os.replace(fresh, marker)
+    return Finding("repaired", "store.json", f"{why}; it was written anew with format {FORMAT}")
+
+
+def _check_place(store: Store) -> Iterator[Finding]:
+    if store.on_network:
+        from mlrun.journal.netfs import filesystem_type
+
+        kind = filesystem_type(store.folder)
+        mode = f"SQLite runs journal_mode=TRUNCATE, the journal lies in {store.journal}"
+        yield Finding("note", ".", f"on a network file system ({kind}): {mode}")
+    if os.name == "posix" and store.folder.stat().st_mode & 0o002:
+        yield Finding("note", ".", "every user of this machine may write the store's folder")
+
+
+def _leftovers(folder: Path, *, repair: bool) -> Iterator[Finding]:
+    import shutil
+
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(_LEFTOVERS) or _is_fresh(path):
+            continue
+        if repair:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        yield Finding(
+            "repaired" if repair else "repairable", path.name, "left by a process that died"
+        )
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a living process may still be at work on it: changed within a day."""
+    import time
+
+    return time.time() - path.stat().st_mtime < 86_400
+
+
+def _refused(store: Store) -> Iterator[Finding]:
+    path = store.journal / "rejected.jsonl"
+    try:
+        count = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line)
+    except FileNotFoundError:
+        return
+    yield Finding(
+        "note", "journal/rejected.jsonl", f"{count} records fit no table and were set aside there"
+    )
