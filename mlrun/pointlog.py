@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mlrun.names import clean
+from mlrun.names import as_text, clean
 from mlrun.scalars import NOTHING, UNTAKEN, as_float, as_step, flatten
-from mlrun.values import as_tree
+from mlrun.values import as_tree, pretty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +100,8 @@ class PointLog:
         number = as_step(step)
         if number is None:
             self._warn(
-                "step", f"step must be a whole number, not {step!r:.80}: the automatic step is used"
+                "step",
+                f"step must be a whole number, not {pretty(step):.80}: the automatic step is used",
             )
             number = self.step
         self.step = number + 1
@@ -113,7 +114,7 @@ class PointLog:
             self.refused += 1
             self._warn(
                 f"log:{type(error).__name__}",
-                f"log() could not store its values ({type(error).__name__}: {error}); they are counted in `dropped`",
+                f"log() could not store its values ({type(error).__name__}: {as_text(error)}); counted in `dropped`",
             )
 
     def _take(self, data: Any, step: int) -> None:
@@ -174,7 +175,7 @@ class PointLog:
             self.unloggable += 1
             self._warn(
                 f"value:{key}:{type(value).__name__}",
-                f"log() could not store {key!r:.80}, a {type(value).__name__}: {error}",
+                f"log() could not store {key!r:.80}, a {type(value).__name__}: {as_text(error)}",
             )
 
     def _admit(self, key: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun import current, lifecycle, notices
 from mlrun.ids import now_us
+from mlrun.names import as_text
 from mlrun.pointlog import PointLog
 from mlrun.recordqueue import RecordQueue
 from mlrun.runartifacts import RunArtifacts
@@ -15,6 +16,7 @@ from mlrun.runconfig import RunConfig
 from mlrun.runfacts import RunFacts
 from mlrun.runwriter import open_writer
 from mlrun.tables import METRICS
+from mlrun.values import pretty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,7 +175,7 @@ class Run(RunFacts, RunArtifacts):
             self._records.flush()
             self.writer.sync()
         except Exception as error:  # noqa: BLE001  a full disk must not end a training run
-            self.warn("flush", f"flush() failed: {error}")
+            self.warn("flush", f"flush() failed: {as_text(error)}")
 
     def finish(self, state: str = "completed", error: str | BaseException | None = None) -> None:
         """End the run; later calls do nothing.
@@ -190,11 +192,11 @@ class Run(RunFacts, RunArtifacts):
             return
         if isinstance(error, BaseException):
             error = lifecycle.traceback_text(error)
-        known = _SYNONYMS.get(state, state)
+        known = _SYNONYMS.get(as_text(state), state)
         if known not in _ENDS:
             self.warn(
                 "state",
-                f"finish: a run ends as {', '.join(_ENDS)}, not as {state!r:.80}; it is set to error",
+                f"finish: a run ends as {', '.join(_ENDS)}, not as {pretty(state):.80}; it is set to error",
             )
             known = "error"
         self.end(known, error)
@@ -227,7 +229,9 @@ class Run(RunFacts, RunArtifacts):
         try:
             self._end(error)
         except Exception as failure:  # noqa: BLE001  the end of a run must not end the program
-            self.warn("finish", f"the end of run {self.name!r} could not be stored: {failure}")
+            self.warn(
+                "finish", f"the end of run {self.name!r} could not be stored: {as_text(failure)}"
+            )
 
     def _end(self, error: str | None) -> None:
         from mlrun.capture import detach
@@ -259,8 +263,8 @@ class Run(RunFacts, RunArtifacts):
             self._failure = self._failure or f"{what}: {lifecycle.traceback_text(error)}"
             raise error
         self.warn(
-            f"{what}:{type(error).__name__}:{error}",
-            f"{what} failed: {type(error).__name__}: {error}",
+            f"{what}:{type(error).__name__}:{as_text(error)}",
+            f"{what} failed: {type(error).__name__}: {as_text(error)}",
         )
 
     def tell_drops(self) -> None:

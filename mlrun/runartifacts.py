@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlrun.names import as_text, clean_text
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
@@ -146,13 +148,12 @@ class RunArtifacts:
             item: DataItem = getattr(catalog, verb)(self, key, *values, **options)
         except Exception as error:  # noqa: BLE001  an argument without meaning must not end a training run either
             self.failed(verb, error)
-            return _unstored(self, key, f"{type(error).__name__}: {error}")
+            return _unstored(self, key, f"{type(error).__name__}: {as_text(error)}")
         return item
 
 
 def _unstored(run: RunArtifacts, key: Any, reason: str) -> DataItem:
     from mlrun.dataitem import DataItem
-    from mlrun.names import clean_text
 
     row = {"project": run.project, "key": clean_text(key)[0], "type": "artifact", "version": 0}
     return DataItem(run.store, row, error=reason)

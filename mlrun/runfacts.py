@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.ids import now_us
-from mlrun.names import clean, plain_text
+from mlrun.names import as_text, clean, plain_text
 from mlrun.runops import RunRow, param_ops, result_op, tag_ops
 from mlrun.tables import PARAMS, RESULTS, RUNS
+from mlrun.values import pretty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,16 +56,17 @@ class RunFacts:
             goal: "max" or "min": which value is the better one.
             summary: the aggregate that stands for it: last, min, max or mean.
         """
-        goal = {"maximize": "max", "minimize": "min"}.get(str(goal), goal)
+        goal = {"maximize": "max", "minimize": "min"}.get(as_text(goal), goal)
         if goal not in (None, "max", "min"):
             self.warn(
-                "goal", f"define_metric: goal is 'max' or 'min', not {goal!r:.80}; it is left out"
+                "goal",
+                f"define_metric: goal is 'max' or 'min', not {pretty(goal):.80}; it is left out",
             )
             goal = None
         if summary not in (None, "last", "min", "max", "mean"):
             self.warn(
                 "summary",
-                f"define_metric: summary is last, min, max or mean, not {summary!r:.80}; it is left out",
+                f"define_metric: summary is last, min, max or mean, not {pretty(summary):.80}; it is left out",
             )
             summary = None
         found = {"x": None if x is None else self._key(x), "goal": goal, "summary": summary}

@@ -3,8 +3,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 import mlrun
 from mlrun import current
 from mlrun.config import settings
@@ -13,6 +11,8 @@ from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from mlrun.run import Run
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,7 @@ from mlrun.store import open_store
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def test_a_run_says_who_where_and_since_when() -> None:
@@ -64,7 +64,9 @@ def test_the_project_comes_from_the_settings(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_line_on_stderr_and_nothing_on_stdout(
     python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    script = "import mlrun; run = mlrun.init(project='p', name='n'); run.log({'a': 1}); run.finish()"
+    script = (
+        "import mlrun; run = mlrun.init(project='p', name='n'); run.log({'a': 1}); run.finish()"
+    )
     loud = python(script, MLRUN_QUIET="0")
     assert loud.stdout == ""
     assert re.fullmatch(r"mlrun: started run 'n' in project 'p', id \S+, store \S+\n", loud.stderr)
@@ -106,7 +108,9 @@ def test_a_missing_id_names_the_nearest() -> None:
         mlrun.init(id="nigth-1", resume="must")
 
 
-def test_a_file_where_the_folder_should_be(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_where_the_folder_should_be(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (own_folder / "store").write_text("")
     monkeypatch.setenv("MLRUN_DBPATH", "store")
     with pytest.raises(StoreError, match=r"store is a file.*MLRUN_DBPATH"):
@@ -167,7 +171,8 @@ def test_open_run_leaves_the_current_run_alone() -> None:
     outer = mlrun.init()
     store = open_store()
     children = [
-        open_run(store, settings(), About(parent=outer, iteration=i, function="train")) for i in (1, 2)
+        open_run(store, settings(), About(parent=outer, iteration=i, function="train"))
+        for i in (1, 2)
     ]
     assert mlrun.current_run() is outer
     for child in children:
