@@ -89,23 +89,22 @@ def _run_columns(order: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.
     )
 
 
-def _places(order: pl.DataFrame, long: pl.DataFrame, keys: set[str] | None) -> pl.DataFrame:
-    """Add `at`, the row that each long row goes to; rows of other runs or keys are left out."""
+def _parts(
+    order: pl.DataFrame, long: pl.DataFrame, keys: set[str] | None
+) -> dict[str, pl.DataFrame]:
+    """Part long rows by key, sorted by name, with `at`: the row of the wide frame that each goes to."""
     if keys is not None:
         long = long.filter(pl.col("key").is_in(list(keys)))
-    return long.join(order, on="run_id", how="inner")
+    placed = long.join(order, on="run_id", how="inner")
+    parts = placed.partition_by("key", as_dict=True)
+    return {str(key): parts[key,] for key in sorted(str(k) for (k,) in parts)}
 
 
 def _scatter(height: int, at: pl.Series, values: pl.Series) -> pl.Series:
     """Return a column of `height` rows that holds `values` at the places `at`, null elsewhere."""
     if len(at) == height and at.is_sorted():
         return values
-    empty = (
-        pl.Series([None], dtype=values.dtype).extend_constant(None, height - 1)
-        if height
-        else values.clear()
-    )
-    return empty.scatter(at, values) if height else empty
+    return pl.Series([None], dtype=values.dtype).new_from_index(0, height).scatter(at, values)
 
 
 def _typed(
@@ -114,14 +113,25 @@ def _typed(
     keys = None if names is None else {n.key for n in names if n.scope == scope}
     if long is None or long.is_empty() or keys == set():
         return []
-    placed = _places(order, long, keys)
+    parts = _parts(order, long.with_columns(_numbers()), keys)
+    kinds = dict(long.group_by("key").agg(pl.col("type").unique()).iter_rows())
     columns = [
-        _scatter(order.height, part["at"], decode_values(part)).alias(f"{scope}.{key}")
-        for (key,), part in sorted(
-            placed.partition_by("key", as_dict=True).items(), key=lambda item: str(item[0])
-        )
+        _scatter(order.height, part["at"], _decode(part, set(kinds[key]))).alias(f"{scope}.{key}")
+        for key, part in parts.items()
     ]
     return [pl.DataFrame(columns)] if columns else []
+
+
+def _numbers() -> pl.Expr:
+    """`num` with what a database could not hold: NaN and infinities, as the JSON text spells them."""
+    spelled = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+    odd = pl.col("value").replace_strict(spelled, default=None, return_dtype=pl.Float64)
+    return (
+        pl.when(pl.col("num").is_null() & (pl.col("type") == "float"))
+        .then(odd)
+        .otherwise(pl.col("num"))
+        .alias("num")
+    )
 
 
 def decode_values(part: pl.DataFrame) -> pl.Series:
@@ -130,22 +140,24 @@ def decode_values(part: pl.DataFrame) -> pl.Series:
     int, float, bool and str keep their type when all rows agree; numbers of several kinds become Float64; everything
     else is the JSON text.
     """
-    kinds = set(part["type"].unique().to_list()) - {"null"}
-    text = part["value"]
-    null = part["type"] == "null"
-    if kinds <= {"int"} and kinds:
-        whole = text.cast(pl.Int64, strict=False)
-        if whole.null_count() == null.sum():
+    return _decode(part.with_columns(_numbers()), set(part["type"].unique()))
+
+
+def _decode(part: pl.DataFrame, kinds: set[str]) -> pl.Series:
+    kinds = kinds - {"null"}
+    if kinds == {"int"}:
+        whole = part["value"].cast(
+            pl.Int64, strict=False
+        )  # "null" becomes null too, and so does what needs more bits
+        if whole.null_count() == part["num"].null_count():
             return whole
+    if kinds == {"bool"}:
+        return part["num"].cast(pl.Boolean)
     if kinds and kinds <= {"int", "float", "bool"}:
-        if kinds == {"bool"}:
-            return part["num"].cast(pl.Boolean)
-        spelled = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-        odd = text.replace_strict(spelled, default=None, return_dtype=pl.Float64)
-        return part.select(pl.col("num").fill_null(odd)).to_series()
+        return part["num"]
     if kinds == {"str"}:
         return part["text"]
-    return part.select(pl.when(~null).then(pl.col("value"))).to_series()
+    return part.select(pl.when(pl.col("type") != "null").then(pl.col("value"))).to_series()
 
 
 def _metrics(
@@ -154,16 +166,15 @@ def _metrics(
     asked = None if names is None else {(n.key, n.aggregate) for n in names if n.scope == "metrics"}
     if long is None or long.is_empty() or asked == set():
         return []
-    placed = _places(order, long, None if asked is None else {k for k, _ in asked})
+    kinds = {"last"} if asked is None else {kind for _, kind in asked}
+    values = long.select("run_id", "key", *(aggregate(kind).alias(kind) for kind in sorted(kinds)))
     columns = []
-    for (key,), part in sorted(
-        placed.partition_by("key", as_dict=True).items(), key=lambda item: str(item[0])
-    ):
-        shown = ["last"] if asked is None else sorted(a for k, a in asked if k == key)
-        for kind in shown:
+    for key, part in _parts(
+        order, values, None if asked is None else {k for k, _ in asked}
+    ).items():
+        for kind in ["last"] if asked is None else sorted(a for k, a in asked if k == key):
             title = f"metrics.{key}" + ("" if kind == "last" else f".{kind}")
-            values = part.select(aggregate(kind)).to_series()
-            columns.append(_scatter(order.height, part["at"], values).alias(title))
+            columns.append(_scatter(order.height, part["at"], part[kind]).alias(title))
     return [pl.DataFrame(columns)] if columns else []
 
 
