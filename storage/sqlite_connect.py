@@ -151,6 +151,8 @@ class SQLiteConnection:
     def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
         import pyarrow as pa
 
+        from .sqlite_arrays import arrow_of
+
         found: list[tuple[Any, ...]] = []
         with self._told():
             for one in [params] if isinstance(params, (list, tuple)) else _tuples(params):
@@ -158,7 +160,7 @@ class SQLiteConnection:
                 found.extend(cursor.fetchall())
         names = [d[0] for d in cursor.description]
         columns = zip(*found, strict=True) if found else ([] for _ in names)
-        return pa.table([pa.array(c) for c in columns], names=names)
+        return pa.table([arrow_of(c) for c in columns], names=names)
 
     def close(self) -> None:
         with self._told():
@@ -195,11 +197,13 @@ class ADBCConnection:
 
     @contextmanager
     def _statement(self, sql: str, params: Sequence[Any] | pa.RecordBatch) -> Iterator[Any]:
+        from .sqlite_arrays import batch_of
+
         with self._told():
             statement = self._adbc.AdbcStatement(self._connection)
             try:
                 statement.set_sql_query(sql)
-                batch: Any = params if hasattr(params, "columns") else _batch([params])
+                batch: Any = params if hasattr(params, "columns") else batch_of([params])
                 if batch is not None:
                     statement.prepare()
                     statement.bind(*batch.__arrow_c_array__()[::-1])
@@ -212,7 +216,9 @@ class ADBCConnection:
             statement.execute_update()
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]] | pa.RecordBatch) -> None:
-        batch: Any = rows if hasattr(rows, "columns") else _batch(rows)
+        from .sqlite_arrays import batch_of
+
+        batch: Any = rows if hasattr(rows, "columns") else batch_of(rows)
         if batch is not None and batch.num_rows:
             with self._statement(sql, batch) as statement:
                 statement.execute_update()
@@ -235,12 +241,3 @@ class ADBCConnection:
         with self._told():
             self._connection.close()
             self._db.close()
-
-
-def _batch(rows: Sequence[Sequence[Any]]) -> pa.RecordBatch | None:
-    import pyarrow as pa
-
-    if not rows or not rows[0]:
-        return None
-    columns = [pa.array(column) for column in zip(*rows, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, names=[str(n) for n in range(len(columns))])

@@ -18,19 +18,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from mlrun.tables import PARAMS, RUNS
 from mlrun.where.ast import Logic, names_in
 
 from .sqlite_apply import lookup_numbers
+from .sqlite_arrays import empty, numbers
 from .sqlite_index import order_of, project_entries, sources
 from .sqlite_walk import GaveUp, Walk
 from .sqlite_where import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    import pyarrow as pa
 
     from mlrun.contracts import RunQuery
     from mlrun.where.ast import Expr
@@ -44,14 +45,13 @@ _FEW = 3_000  # runs that are checked and sorted in some milliseconds
 _SOME = 20_000  # runs that are sorted faster than an order is walked
 _MOST_STEPS = 12_000  # of a walk that checks each run by itself
 _RUN_ID = RUNS.key[0]
+_ANSWER = pa.schema([(_RUN_ID, pa.string())])
 
 
 def find(connection: Connection, query: RunQuery) -> pa.Table:
     """Return the `run_id` column of the runs that `query` means, in its order."""
-    import pyarrow as pa
-
-    found = _Search(connection, query).run() if query.limit != 0 else pa.table({_RUN_ID: []})
-    return found.cast(pa.schema([(_RUN_ID, pa.string())]))
+    found = empty(_ANSWER) if query.limit == 0 else _Search(connection, query).run()
+    return found if found.schema == _ANSWER else found.cast(_ANSWER)
 
 
 def _conjuncts(where: Expr | None) -> list[Expr]:
@@ -120,14 +120,14 @@ class _Search:
     def _walked(
         self, order: Order, need: int, few: list[Entries] | None, count: int
     ) -> np.ndarray[Any, Any] | list[Entries] | None:
-        walk = Walk(self._connection, order, self._checks)
+        walk = Walk(self._connection, order, self._checks, single=len(self._query.order_by) == 1)
         try:
             return walk.candidates(need, steps=_MOST_STEPS if few is None else count)
         except GaveUp:
             if few is not None:
                 return few
         common = self._common(self._top)
-        if common is not None and len(common) <= _SOME:
+        if common is None or len(common) <= _SOME:
             return common
         return walk.candidates(need, among=common)
 
@@ -145,13 +145,12 @@ class _Search:
         return found if len(found) <= most else None
 
     def _bitmap(self, entries: Sequence[Entries]) -> np.ndarray[Any, Any]:
-        import numpy as np
 
         bits = np.zeros(self._top + 1, dtype=bool)
         for e in entries:
             found = self._connection.arrow(f"select rid from {e.table} where {e.where}", e.values)
             if found.num_rows:
-                bits[found.column(0).to_numpy()] = True
+                bits[numbers(found.column(0))] = True
         return bits
 
     def _checks(self, scope: Scope | None = None) -> tuple[str, Scope]:
@@ -186,8 +185,8 @@ class _Search:
             )
             behind = f"({united}) c cross join runs r on r.rid = c.rid"
         elif among is not None:
-            numbers = scope.bound(json.dumps(among.tolist()))
-            behind = f"json_each({numbers}) c cross join runs r on r.rid = c.value"
+            listed = scope.bound(json.dumps(among.tolist()))
+            behind = f"json_each({listed}) c cross join runs r on r.rid = c.value"
         sql = f"select r.{_RUN_ID} from {behind} where {checks} order by {scope.order(query.order_by)}"
         if query.limit is not None or query.offset:
             limit = -1 if query.limit is None else query.limit

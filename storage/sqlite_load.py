@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import SchemaMismatch
-from mlrun.tables import RUNS, TAGS, conform
+from mlrun.tables import PARAMS, RUNS, TAGS, conform
 
-from .sqlite_apply import decoded, labels_of, put_labels, put_statement
+from .sqlite_apply import decoded, labels_of, numbers_of, put_statement
+from .sqlite_arrays import arrow_of
 from .sqlite_connect import transaction
 from .sqlite_schema import KEYED, indexes, make_indexes, name
 
@@ -67,7 +68,7 @@ def _with_forms(data: Any, table: Table) -> Any:
     coded = arrow.column("value").combine_chunks().cast(pa.string()).dictionary_encode()
     found = [decoded(v) for v in coded.dictionary.to_pylist()]
     for form in forms:
-        values = pa.array([f[form] for f in found], table.schema.field(form).type)
+        values = arrow_of([f[form] for f in found]).cast(table.schema.field(form).type)
         arrow = arrow.append_column(form, values.take(coded.indices))
     return arrow
 
@@ -78,7 +79,7 @@ def _physical(connection: Connection, table: Table, rows: pa.Table) -> tuple[pa.
 
     columns = {name(c): _plain(rows.column(c)) for c in table.names}
     if table is RUNS:
-        columns["present"] = pa.chunked_array([pa.array([1]).take(pa.array([0] * rows.num_rows))])
+        columns["present"] = arrow_of([1] * rows.num_rows)
     if table is TAGS or table in KEYED:
         numbers = {"rid": _numbers(connection, "runs", "rid", _RUN_ID, columns.pop(name(_RUN_ID)))}
         if table in KEYED:
@@ -116,7 +117,24 @@ def _numbers(
 
 
 def _load_labels(connection: Connection, rows: pa.Table) -> None:
-    some = rows.select([_RUN_ID, "labels"])
-    texts = dict(zip(*(c.to_pylist() for c in some.columns), strict=True))
-    found = {run_id: labels_of(text) for run_id, text in texts.items()}
-    put_labels(connection, found)
+    """Take the labels apart; runs share few different label texts, so each text is read once."""
+    import pyarrow as pa
+
+    coded = rows.column("labels").combine_chunks().dictionary_encode()
+    read = [labels_of(text) for text in coded.dictionary.to_pylist()]
+    rids = _numbers(connection, RUNS.name, "rid", _RUN_ID, rows.column(_RUN_ID))
+    connection.executemany(
+        "delete from labels where rid = ?", pa.record_batch([rids], names=["rid"])
+    )
+    kids = numbers_of(connection, "keys", "kid", PARAMS.key[1], {k for some in read for k in some})
+    forms = [[(kids[k], v, *decoded(v).values()) for k, v in some.items()] for some in read]
+    made = [
+        (rid, *form)
+        for rid, place in zip(rids.to_pylist(), coded.indices.to_pylist(), strict=True)
+        if place is not None
+        for form in forms[place]
+    ]
+    statement = (
+        "insert into labels (rid, kid, value, type, num, text) values (?1, ?2, ?3, '', ?4, ?5)"
+    )
+    connection.executemany(statement, made)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from mlrun.errors import SchemaMismatch, StoreClosed
 from mlrun.tables import PARAMS, RUNS
 
 from .sqlite_apply import read_marks
+from .sqlite_arrays import arrow_of, empty, indices, numbers
 from .sqlite_schema import KEYED, name, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy as np
-    import pyarrow as pa
 
     from mlrun.contracts import Mark, RunQuery
     from mlrun.tables import Table
@@ -60,15 +61,13 @@ class View:
         where: Mapping[str, Sequence[Any]] | None = None,
     ) -> pa.Table:
         """Return rows in key order."""
-        import pyarrow as pa
-
         wanted = list(table.names if columns is None else columns)
         if unknown := {*wanted, *(where or ())} - set(table.names):
             raise SchemaMismatch.of(table.name, unknown=unknown)
         schema = pa.schema([table.schema.field(c) for c in wanted])
         limits = {c: list(dict.fromkeys(values)) for c, values in (where or {}).items()}
         if not all(limits.values()):
-            return schema.empty_table()
+            return empty(schema)
         found = (_scan_keyed if table in KEYED else _scan_plain)(
             self.connection, table, wanted, limits
         )
@@ -100,6 +99,12 @@ def _among(expression: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
     return f"({' or '.join(terms)})", some
 
 
+def _all_among(limits: Mapping[str, Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Return the condition that every expression has one of its values, and the parameters."""
+    parts = [_among(expression, values) for expression, values in limits.items()]
+    return " and ".join(["true", *(p[0] for p in parts)]), [v for p in parts for v in p[1]]
+
+
 def _bindable(value: Any) -> Any:
     if hasattr(value, "timestamp"):  # a datetime: microseconds are exact in integers only
         from datetime import UTC, datetime, timedelta
@@ -108,115 +113,118 @@ def _bindable(value: Any) -> Any:
     return value
 
 
-def _headed(connection: Connection, head: str, body: str, params: Sequence[Any]) -> pa.Table:
-    """Read `body` behind the row `head`, which is dropped."""
-    found = connection.arrow(
-        f"select * from (select {head}) union all select * from ({body})", params
-    )
-    return found.slice(1)
-
-
 def _scan_plain(
     connection: Connection, table: Table, wanted: list[str], limits: Mapping[str, Sequence[Any]]
 ) -> pa.Table:
-    import pyarrow as pa
 
     expressions, behind = source(table)
     read = list(dict.fromkeys((*wanted, *table.key)))
-    head = ", ".join(f"{_HEADS.get(table.column(c).type, '0')} as {name(c)}" for c in read)
+    heads = (_HEADS.get(table.column(c).type, "0") for c in read)
+    head = ", ".join(f"{h} as {name(c)}" for h, c in zip(heads, read, strict=True))
+    chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in read)
     order = ", ".join(expressions[k] for k in table.key)
+    kept = None
+    if _RUN_ID in limits and _is_most(connection, len(limits[_RUN_ID])):
+        kept = arrow_of(limits[_RUN_ID])
+        limits = {c: v for c, v in limits.items() if c != _RUN_ID}
     parts = []
-    for chunk in _chunks(limits):
-        terms, params = [behind], []
-        for column, values in chunk.items():
-            term, some = _among(expressions[column], values)
-            terms.append(term)
-            params += some
-        chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in read)
-        body = f"select {chosen} from {' and '.join(terms)} order by {order}"
-        parts.append(_headed(connection, head, body, params))
+    for chunk in _chunks({expressions[c]: v for c, v in limits.items()}):
+        terms, params = _all_among(chunk)
+        body = f"select {chosen} from {behind} and {terms} order by {order}"
+        sql = f"select * from (select {head}) union all select * from ({body})"
+        parts.append(connection.arrow(sql, params).slice(1))
     found = pa.concat_tables(parts)
+    if kept is not None:
+        found = found.filter(_is_in(found.column(_RUN_ID), kept))
     if len(parts) > 1:
         found = found.sort_by([(k, "ascending") for k in table.key])
     return found.select(wanted)
+
+
+def _is_in(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.is_in(column, value_set=values)
 
 
 def _scan_keyed(
     connection: Connection, table: Table, wanted: list[str], limits: Mapping[str, Sequence[Any]]
 ) -> pa.Table:
     """Read one of the three long tables: integers from SQLite, their texts put in here."""
-    import pyarrow as pa
-
-    runs, rid_rank = _ranks(connection, RUNS.name, "rid", _RUN_ID, limits.get(_RUN_ID))
-    keys, kid_rank = _ranks(connection, "keys", "kid", _KEY, limits.get(_KEY))
+    runs, run_rank = _ranks(connection, RUNS.name, "rid", _RUN_ID, limits.get(_RUN_ID))
+    keys, key_rank = _ranks(connection, "keys", "kid", _KEY, limits.get(_KEY))
     values = [c for c in wanted if c not in table.key]
-    head = ", ".join(["-1", "-1", *(_HEADS.get(table.column(c).type, "0") for c in values)])
-    chosen = ", ".join(["rid", "kid", *(name(c) for c in values)])
-    inner = {c: v for c, v in limits.items() if c not in table.key}
-    if _RUN_ID in limits:
-        inner["rid"] = rid_rank.nonzero_keys
+    inner = {name(c): v for c, v in limits.items() if c not in table.key}
+    if _RUN_ID in limits and not _is_most(connection, len(runs)):
+        inner["rid"] = run_rank.numbers
     if _KEY in limits:
-        inner["kid"] = kid_rank.nonzero_keys
+        inner["kid"] = key_rank.numbers
+    if not all(inner.values()):
+        return empty(table.schema).select(wanted)
+    heads = ["-1", "-1", *(_HEADS.get(table.column(c).type, "0") for c in values)]
+    head = ", ".join(f"{h} as c{i}" for i, h in enumerate(heads))
+    chosen = ", ".join(["rid", "kid", *(name(c) for c in values)])
     parts = []
-    for chunk in _chunks(inner) if all(len(v) for v in inner.values()) else ():
-        terms, params = ["true"], []
-        for column, some in chunk.items():
-            term, bound = _among(name(column), some)
-            terms.append(term)
-            params += bound
-        body = f"select {chosen} from {table.name} where {' and '.join(terms)}"
-        parts.append(_headed(connection, head, body, params))
-    if not parts:
-        return table.schema.empty_table().select(wanted)
-    found = pa.concat_tables(parts)
-    rank = rid_rank.of(found.column(0))
-    key_rank = kid_rank.of(found.column(1))
-    found, rank, key_rank = _sorted(found, rank, key_rank, len(keys))
+    for chunk in _chunks(inner):
+        terms, params = _all_among(chunk)
+        body = f"select {chosen} from {table.name} where {terms}"
+        parts.append(connection.arrow(f"select {head} union all {body}", params).slice(1))
+    found, ranks, key_ranks = _sorted(pa.concat_tables(parts), run_rank, key_rank)
     columns = {c: found.column(i + 2) for i, c in enumerate(values)}
     if _RUN_ID in wanted:
-        columns[_RUN_ID] = runs.take(pa.array(rank))
+        columns[_RUN_ID] = runs.take(indices(ranks))
     if _KEY in wanted:
-        columns[_KEY] = keys.take(pa.array(key_rank))
+        columns[_KEY] = keys.take(indices(key_ranks))
     return pa.table([columns[c] for c in wanted], names=wanted)
 
 
+def _is_most(connection: Connection, runs: int) -> bool:
+    """Whether reading everything is faster than looking up so many runs."""
+    if runs < _HOLES:
+        return False
+    [(top,)] = connection.rows("select ifnull(max(rid), 0) from runs")
+    return runs * 8 > int(top)
+
+
 class _Ranks:
-    """From a small integer to the place of its text in sorted order."""
+    """From a small integer to the place of its text in sorted order; -1 for what is not asked for."""
 
-    def __init__(self, numbers: np.ndarray[Any, Any]) -> None:
-        import numpy as np
+    def __init__(self, given: np.ndarray[Any, Any]) -> None:
 
-        self.nonzero_keys = numbers.tolist()
-        self._rank = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.int64)
-        self._rank[numbers] = np.arange(len(numbers))
+        self.numbers = given.tolist()
+        self._top = int(given.max(initial=0))
+        self._rank = np.full(self._top + 2, -1, dtype=np.int64)
+        self._rank[given] = np.arange(len(given))
 
     def of(self, column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-        ranks: np.ndarray[Any, Any] = self._rank[column.to_numpy()]
+
+        ranks: np.ndarray[Any, Any] = self._rank[np.minimum(numbers(column), self._top + 1)]
         return ranks
 
 
 def _ranks(
     connection: Connection, table: str, number: str, text: str, among: Sequence[str] | None
 ) -> tuple[pa.Array, _Ranks]:
-    import pyarrow as pa
 
     if among is None:
         found = connection.arrow(f"select {text}, {number} from {table} order by {text}")
     else:
-        batch = pa.record_batch([pa.array(sorted(among), pa.string())], names=[text])
+        batch = pa.record_batch([arrow_of(sorted(among))], names=[text])
         found = connection.arrow(f"select {text}, {number} from {table} where {text} = ?", batch)
     texts = found.column(0).cast(pa.string()).combine_chunks()
-    return texts, _Ranks(found.column(1).cast(pa.int64()).to_numpy())
+    return texts, _Ranks(numbers(found.column(1)))
 
 
 def _sorted(
-    found: pa.Table, rank: np.ndarray[Any, Any], key_rank: np.ndarray[Any, Any], keys: int
+    found: pa.Table, run_rank: _Ranks, key_rank: _Ranks
 ) -> tuple[pa.Table, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    import numpy as np
-    import pyarrow as pa
-
-    place = rank * max(keys, 1) + key_rank
-    if (place[1:] >= place[:-1]).all():
-        return found, rank, key_rank
-    order = np.argsort(place, kind="stable")
-    return found.take(pa.array(order)), rank[order], key_rank[order]
+    """Return what was asked for in key order, with the ranks of run and key."""
+    runs, keys = run_rank.of(found.column(0)), key_rank.of(found.column(1))
+    asked = runs >= 0
+    if not asked.all():
+        found, runs, keys = found.take(indices(asked.nonzero()[0])), runs[asked], keys[asked]
+    place = runs * (len(key_rank.numbers) + 1) + keys
+    if (place[1:] < place[:-1]).any():
+        order = np.argsort(place, kind="stable")
+        found, runs, keys = found.take(indices(order)), runs[order], keys[order]
+    return found, runs, keys

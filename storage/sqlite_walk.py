@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
+from .sqlite_arrays import numbers
 from .sqlite_index import RUN_IDS, Entries
+from .sqlite_where import some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     import pyarrow as pa
 
     from .sqlite_connect import Connection
@@ -23,6 +27,8 @@ __all__ = ["GaveUp", "Walk"]
 
 _FIRST = 512
 _STRIDE = 65_536
+_LONG_TIE = 1_024
+_NO_RID = (1 << 63) - 1
 
 
 class GaveUp(Exception):
@@ -36,14 +42,21 @@ class Walk:
         connection: to read from.
         order: the stretches to follow.
         checks: makes the whole condition on `runs r`, and the scope that holds its values.
+        single: no other key decides among runs of one value, only their run id.
     """
 
     def __init__(
-        self, connection: Connection, order: Order, checks: Callable[[], tuple[str, Scope]]
+        self,
+        connection: Connection,
+        order: Order,
+        checks: Callable[[], tuple[str, Scope]],
+        *,
+        single: bool,
     ) -> None:
         self._connection = connection
         self._order = order
         self._checks = checks
+        self._single = single
 
     def candidates(
         self, need: int, *, steps: int | None = None, among: np.ndarray[Any, Any] | None = None
@@ -58,8 +71,6 @@ class Walk:
         Raises:
             GaveUp: these steps were not enough.
         """
-        import numpy as np
-
         found = np.array([], dtype=np.int64)
         passed = 0
         ways = [(s, self._order.descending) for s in self._order.stretches]
@@ -68,8 +79,8 @@ class Walk:
         for stretch, descending in ways:
             new = [found]
             held, tied, edge = len(found), 0, None
-            for rids, values, last, count in self._blocks(stretch, descending, among):
-                fresh = ~np.isin(rids, found)
+            for rids, values, last, count in self._blocks(stretch, descending, among, need):
+                fresh = ~np.isin(rids, found if last is not None else np.concatenate(new))
                 new.append(rids[fresh])
                 held += len(new[-1])
                 # a later entry may equal the last one, and its run come first: these are not certain yet
@@ -86,24 +97,50 @@ class Walk:
         return found
 
     def _blocks(
-        self, stretch: Entries, descending: bool, among: np.ndarray[Any, Any] | None
+        self,
+        stretch: Entries,
+        descending: bool,
+        among: np.ndarray[Any, Any] | None,
+        need: int,
     ) -> Iterator[Block]:
-        """Yield rids and values of runs that satisfy all conditions; the last value passed; how many were passed."""
-        size, last = (_FIRST if among is None else _STRIDE), None
+        """Yield rids and values of runs that satisfy all conditions; the last value passed; how many were passed.
+
+        The last value is None where all that matters of the runs passed is yielded.
+        """
+        size: int = _FIRST if among is None else _STRIDE
+        last: tuple[Any, Any] | None = None
         bits = None if among is None else _bits(among)
         while True:
             page = self._page(stretch, descending, size, last, checked=bits is None)
             if page.num_rows == 0:
                 return
-            rids, values = page.column(0).to_numpy(), _values(page.column(1))
+            rids, values = numbers(page.column(0)), _values(page.column(1))
             if bits is None:
-                good = page.column(2).to_numpy() == 1
+                good = numbers(page.column(2)) == 1
                 yield rids[good], values[good], values[-1], len(rids)
             else:
                 yield from self._sifted(rids, values, bits)
             if page.num_rows < size:
                 return
-            size, last = min(size * 2, _STRIDE), (values[-1], rids[-1])
+            last = (values[-1], rids[-1])
+            if bits is None and self._single and size >= _LONG_TIE and values[0] == values[-1]:
+                newest = self._newest(stretch, values[-1], need)
+                yield newest, np.full(len(newest), values[-1]), None, 0
+                last = (values[-1], -1 if descending else _NO_RID)
+            size = min(size * 2, _STRIDE)
+
+    def _newest(self, stretch: Entries, value: Any, need: int) -> np.ndarray[Any, Any]:
+        """Return the newest runs that have one value: where it is frequent, this is shorter than reading them all."""
+        checks, scope = self._checks()
+        where = scope.bound.fill(stretch.where, stretch.values)
+        here = f"rid = r.rid and {where} and {stretch.column} = {scope.bound(_plain(value))}"
+        sql = (
+            f"select r.rid from runs r indexed by sqlite_autoindex_runs_1 where {checks} and "
+            f"{some(f'from {stretch.table} where {here}')} "
+            f"order by r.{RUN_IDS.column} desc limit {need}"
+        )
+        found = self._connection.arrow(*scope.bound.used(sql)).column(0)
+        return numbers(found)
 
     def _page(
         self,
@@ -120,7 +157,7 @@ class Walk:
         way, sign = ("desc", "<") if descending else ("asc", ">")
         column = stretch.column
         if last is not None:
-            value, rid = (v.item() if hasattr(v, "item") else v for v in last)
+            value, rid = map(_plain, last)
             where += f" and ({column}, rid) {sign} ({scope.bound(value)}, {scope.bound(rid)})"
         inner = (
             f"select rid, {column} as v from {stretch.table} where {where} "
@@ -128,7 +165,7 @@ class Walk:
         )
         if not checked:
             return self._connection.arrow(*scope.bound.used(inner))
-        good = f"exists (select 1 from runs r where r.rid = d.rid and {checks})"
+        good = some(f"from runs r where r.rid = d.rid and {checks}")
         return self._connection.arrow(
             *scope.bound.used(f"select d.rid, d.v, {good} from ({inner}) d")
         )
@@ -153,28 +190,30 @@ class Walk:
     def _checked(self, rids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return for each rid whether its run satisfies all conditions."""
         checks, scope = self._checks()
-        numbers = scope.bound(json.dumps(rids.tolist()))
-        good = f"exists (select 1 from runs r where r.rid = j.value and {checks})"
+        listed = scope.bound(json.dumps(rids.tolist()))
+        good = some(f"from runs r where r.rid = j.value and {checks}")
         found = self._connection.arrow(
-            *scope.bound.used(f"select {good} from json_each({numbers}) j")
+            *scope.bound.used(f"select {good} from json_each({listed}) j")
         )
-        answer: np.ndarray[Any, Any] = found.column(0).to_numpy() == 1
+        answer: np.ndarray[Any, Any] = numbers(found.column(0)) == 1
         return answer
 
 
-def _bits(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    import numpy as np
+def _plain(value: Any) -> Any:
+    """Return a numpy scalar as Python's."""
+    return value.item() if hasattr(value, "item") else value
 
-    bits = np.zeros(int(numbers.max(initial=0)) + 1, dtype=bool)
-    bits[numbers] = True
+
+def _bits(rids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+
+    bits = np.zeros(int(rids.max(initial=0)) + 1, dtype=bool)
+    bits[rids] = True
     return bits
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    import numpy as np
     import pyarrow as pa
 
     if pa.types.is_string(column.type):
         return np.array(column.to_pylist(), dtype=object)
-    values: np.ndarray[Any, Any] = column.to_numpy()
-    return values
+    return numbers(column)

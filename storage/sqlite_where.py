@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import OrderKey
 
-__all__ = ["Bound", "Operand", "Scope", "glob", "literal_number"]
+__all__ = ["Bound", "Operand", "Scope", "glob", "literal_number", "some"]
 
 _TEXT = ("string", "json")
 _BLANKS = "char(32, 9, 10, 13)"
@@ -96,6 +96,14 @@ def literal_number(literal: Literal_) -> float:
         return math.inf if literal.value > 0 else -math.inf  # type: ignore[operator]
 
 
+def some(rows: str) -> str:
+    """Return the condition that there are rows.
+
+    Newer versions of SQLite make a join of `exists`, and may then begin with its table: the plan is ours to choose.
+    """
+    return f"((select 1 {rows} limit 1) is not null)"
+
+
 def glob(pattern: str) -> str:
     r"""Return the GLOB pattern, which minds case, of a LIKE pattern with `\` for escapes."""
     out, escaped = [], False
@@ -141,7 +149,7 @@ class Scope:
             case IsNaN(value):
                 return self.operand(value).nan
             case TagIn(tag):
-                return f"exists (select 1 from tags where rid = r.rid and tag = {self.bound(tag)})"
+                return some(f"from tags where rid = r.rid and tag = {self.bound(tag)}")
             case Name():
                 num = self.operand(node).num
                 return "0" if num is None else f"({num} = 1.0)"
@@ -180,12 +188,12 @@ class Scope:
         if value.scope == "metrics":
             return _summary(value, kid)
         row = f"from {value.scope} where rid = r.rid and kid = {kid}"
-        plain = f"trim(value, {_BLANKS})"
+        known = some(f"{row} and trim(value, {_BLANKS}) <> 'null'")
         return Operand(
             num=f"(select num {row})",
             text=f"(select text {row})",
-            missing=f"not exists (select 1 {row} and {plain} <> 'null')",
-            nan=f"exists (select 1 {row} and {plain} = 'NaN')",
+            missing=f"not {known}",
+            nan=some(f"{row} and trim(value, {_BLANKS}) = 'NaN'"),
         )
 
     def _literal(self, literal: Literal_) -> Operand:
@@ -264,8 +272,8 @@ def _summary(value: Name, kid: str) -> Operand:
         figure = f"cast({figure} as real)"
     return Operand(
         num=f"(select {figure} {row})",
-        missing=f"not exists (select 1 {row})",
-        nan=f"exists (select 1 {row} and ({figure}) is null)",
+        missing=f"not {some(row)}",
+        nan=some(f"{row} and ({figure}) is null"),
     )
 
 
