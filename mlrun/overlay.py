@@ -60,23 +60,19 @@ class Overlay:
 
 
 def record_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    """Build a frame with the table's schema from plain rows; timestamps are int microseconds, absent columns null."""
+    """Build a frame with the table's columns from plain rows; timestamps are int microseconds, absent columns null."""
     import polars as pl
-    import pyarrow as pa
 
+    kinds = {
+        "string": pl.String, "json": pl.String, "int64": pl.Int64, "float64": pl.Float64, "bool": pl.Boolean,
+        "timestamp": pl.Int64,
+    }  # fmt: skip
     found = list(rows)
-    columns = []
-    for column, kind in zip(table.columns, table.schema.types, strict=True):
-        values = [r.get(column.name) for r in found]
-        array = (
-            pa.array(values, pa.int64()).cast(kind)
-            if column.type == "timestamp"
-            else pa.array(values, kind)
-        )
-        columns.append(array)
-    frame = pl.from_arrow(pa.table(columns, names=list(table.names)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    columns = [
+        pl.Series(c.name, [r.get(c.name) for r in found], kinds[c.type]) for c in table.columns
+    ]
+    times = [c.name for c in table.columns if c.type == "timestamp"]
+    return pl.DataFrame(columns).with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
 
 
 def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:

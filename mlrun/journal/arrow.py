@@ -33,7 +33,7 @@ class _Words:
         return self._ids.setdefault(text, len(self._ids))
 
     def array(self) -> pa.Array:
-        return pa.array([_valid(text) for text in self._ids], pa.string())
+        return _strings([_valid(text) for text in self._ids])
 
 
 def _valid(text: str) -> str:
@@ -118,9 +118,25 @@ class PointTable:
         chunks = self._chunks[name]
         if name in self._words:
             words = self._words[name].array()
-            coded = [pa.DictionaryArray.from_arrays(pa.array(c), words) for c in chunks]
+            coded = [pa.DictionaryArray.from_arrays(_fixed(c, pa.int32()), words) for c in chunks]
             return pa.chunked_array(coded, pa.dictionary(pa.int32(), pa.string()))
-        return pa.chunked_array([pa.array(c).view(kind) for c in chunks], kind)
+        return pa.chunked_array([_fixed(c, kind) for c in chunks], kind)
+
+
+# pa.array() looks whether it was given something of pandas, which loads pandas (0.3 s) where it is installed
+
+
+def _fixed(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Wrap numbers that are already in Arrow's layout; no copy."""
+    packed = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(kind, len(packed), [None, pa.py_buffer(packed)])
+
+
+def _strings(texts: list[str]) -> pa.Array:
+    data = [text.encode() for text in texts]
+    ends = np.zeros(len(data) + 1, np.int32)
+    np.cumsum([len(d) for d in data], out=ends[1:])
+    return pa.StringArray.from_buffers(len(data), pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
 
 
 def _numpy(seg: MappedSegment, index: int) -> NDArray[Any]:
@@ -151,10 +167,8 @@ def text_table(lines: Iterable[tuple[str, str, int, str, str, str, int]]) -> pa.
     columns = list(zip(*lines, strict=True)) or [()] * len(LOGS.columns)
     arrays = []
     for column, values, kind in zip(LOGS.columns, columns, LOGS.schema.types, strict=True):
-        if column.type == "timestamp":
-            arrays.append(pa.array(values, pa.int64()).view(kind))
-        elif column.type == "string":
-            arrays.append(pa.array([_valid(str(v)) for v in values], kind))
+        if column.type == "string":
+            arrays.append(_strings([_valid(str(v)) for v in values]))
         else:
-            arrays.append(pa.array(values, kind))
+            arrays.append(_fixed(np.array(values, np.int64), kind))
     return pa.table(arrays, schema=LOGS.schema)

@@ -29,7 +29,10 @@ def fold(
     journal: JournalSnapshot, *, after: Mapping[str, Mark], upto: Mapping[str, int] | None = None
 ) -> list[tuple[Any, ...]]:
     """Aggregate the metrics past the marks into rows of SUMMARIES; timestamps as int microseconds."""
-    if "polars" not in sys.modules and journal.waiting_rows(after, upto) <= FEW:
+    waiting = journal.waiting_rows(after, upto)
+    if not waiting:
+        return []
+    if "polars" not in sys.modules and waiting <= FEW:
         return fold_rows(journal.rows(METRICS.name, after=after, upto=upto))
     return fold_points(journal.points(METRICS.name, after=after, upto=upto))
 
