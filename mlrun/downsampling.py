@@ -1,0 +1,105 @@
+"""Choose the points of a series that a chart shows.
+
+First, last, least and greatest values stay, and so does a NaN of every gap as long as there is room. In between
+`tsdownsample` chooses. Infinite values count as the largest finite ones when areas are compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+__all__ = ["select", "thin"]
+
+
+def select(x: NDArray[Any], y: NDArray[np.float64], points: int, method: str) -> Ints:
+    """Return ascending indices of at most `points` rows.
+
+    Args:
+        x: ascending positions.
+        y: values; may be NaN.
+        points: at least 4.
+        method: `minmaxlttb`, `lttb`, `minmax` or `m4`.
+    """
+    if y.size <= points:
+        return np.arange(y.size)
+    nan = np.isnan(y)
+    kept = _ends(y, nan)
+    gaps = np.setdiff1d(_gap_starts(nan), kept)
+    room = max((points - kept.size) // 4, 0)
+    if gaps.size > room:
+        gaps = gaps[np.linspace(0, gaps.size - 1, room).astype(np.int64)] if room else gaps[:0]
+    kept = np.union1d(kept, gaps)
+    real = np.flatnonzero(~nan)
+    chosen = real[_downsample(x[real], y[real], points - kept.size, method)]
+    return np.union1d(kept, chosen)
+
+
+def thin(y: NDArray[np.float64], bins: int) -> Ints:
+    """Return ascending indices of the least and greatest value in each of some bins, the ends, and gaps."""
+    if y.size <= 4 * bins:
+        return np.arange(y.size)
+    nan = np.isnan(y)
+    real = np.flatnonzero(~nan)
+    gaps = _gap_starts(nan)
+    if gaps.size > bins:
+        gaps = gaps[np.linspace(0, gaps.size - 1, bins).astype(np.int64)]
+    chosen = real[_downsample(real, y[real], 2 * bins, "minmax")]
+    return np.unique(np.concatenate([_ends(y, nan), gaps, chosen]))
+
+
+def _ends(y: NDArray[np.float64], nan: NDArray[np.bool_]) -> Ints:
+    """Indices of the first, last, least and greatest value."""
+    found = [0, y.size - 1]
+    if not nan.all():
+        found += [int(np.nanargmin(y)), int(np.nanargmax(y))]
+    return np.unique(np.array(found, np.int64))
+
+
+def _gap_starts(nan: NDArray[np.bool_]) -> Ints:
+    """Indices at which a run of NaN begins."""
+    before = np.concatenate([[False], nan[:-1]])
+    return np.flatnonzero(nan & ~before)
+
+
+def _downsample(x: NDArray[Any], y: NDArray[np.float64], points: int, method: str) -> Ints:
+    if y.size <= points:
+        return np.arange(y.size)
+    if points < 8:  # too few for bins
+        return np.linspace(0, y.size - 1, max(points, 0)).astype(np.int64)
+    finite = np.isfinite(y)
+    if not finite.all():
+        low, high = (y[finite].min(), y[finite].max()) if finite.any() else (0.0, 0.0)
+        y = np.clip(y, low, high)
+    y = np.ascontiguousarray(y)
+    chosen = _engine(method, points, np.ascontiguousarray(x), y)
+    if (
+        chosen.size < points // 2
+    ):  # x has holes: bins of equal width are empty there, bins of equal size are not
+        more = _engine(method, points - chosen.size, None, y)
+        chosen = np.union1d(chosen, more)
+    return chosen
+
+
+def _engine(method: str, points: int, x: NDArray[Any] | None, y: NDArray[np.float64]) -> Ints:
+    import tsdownsample
+
+    engines: dict[str, tuple[Any, int]] = {
+        "minmaxlttb": (tsdownsample.MinMaxLTTBDownsampler, 1),
+        "lttb": (tsdownsample.LTTBDownsampler, 1),
+        "minmax": (tsdownsample.MinMaxDownsampler, 2),
+        "m4": (tsdownsample.M4Downsampler, 4),
+    }
+    kind, multiple = engines[method]
+    count = points // multiple * multiple
+    if count < 8:
+        return np.zeros(0, np.int64)
+    given = (y,) if x is None else (x, y)
+    engine: Any = kind()
+    return np.unique(engine.downsample(*given, n_out=count)).astype(np.int64)
