@@ -30,7 +30,8 @@ _PROVENANCE_WAIT = (
 _LINGER = 1.0  # seconds that the streams are heard after the last run has ended: the next may come at once
 _LOOK = 10.0  # seconds between two looks for dropped points
 
-_facts: dict[bool, dict[str, Any]] = {}  # with and without git: gathered once a process
+# by store (which holds the list of packages), with and without git: gathered once a process
+_facts: dict[tuple[str, bool], dict[str, Any]] = {}
 _waiting: list[Run] = []
 _lock = threading.Lock()
 
@@ -120,9 +121,9 @@ def detach(run: Run) -> None:
         drain(_PROVENANCE_WAIT)
 
 
-def known_provenance(settings: Settings) -> dict[str, Any]:
+def known_provenance(settings: Settings, store: Store | None) -> dict[str, Any]:
     """Return the facts if they are gathered, else an empty dict."""
-    return _facts.get(settings.git, {})
+    return _facts.get((store.url, settings.git), {}) if store is not None else {}
 
 
 def _look(run: Run) -> None:
@@ -135,7 +136,7 @@ def _gather_for_waiting() -> None:
     with _lock:
         runs = list(_waiting)
     for run in runs:
-        facts = _facts.get(run.settings.git)
+        facts = _facts.get((run.store.url, run.settings.git))
         if facts is None:
             facts = _gather(run.settings, run.store)
         run.set_provenance(facts)
@@ -153,7 +154,7 @@ def _gather(settings: Settings, store: Store) -> dict[str, Any]:
         text = json.dumps(packages, ensure_ascii=False).encode("utf-8", "replace")
         stored = store.objects.put(text)
         facts["packages"] = {"count": len(packages), "sha256": stored.sha256, "uri": stored.uri}
-    _facts[settings.git] = facts
+    _facts[store.url, settings.git] = facts
     return facts
 
 
