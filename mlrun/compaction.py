@@ -13,7 +13,20 @@ from mlrun.contracts import CanCompact, CanDeleteRuns, CanSweep
 from mlrun.errors import NotFound, ObjectError
 from mlrun.ids import now_us
 from mlrun.journal.absorb import absorb
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TABLES, TAGS
+from mlrun.journal.snapshot import read_journal
+from mlrun.tables import (
+    ALIASES,
+    ARTIFACTS,
+    LINEAGE,
+    METRICS,
+    PARAMS,
+    RESULTS,
+    RUNS,
+    SUMMARIES,
+    SYSTEM_METRICS,
+    TABLES,
+    TAGS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +84,14 @@ def _free_runs(store: Store) -> int:
         )  # last: until then a crash leaves the runs listed as deleted
     _forget_artifacts(store)
     return len(expired)
+
+
+def _waiting_runs(store: Store, run_ids: list[str]) -> set[str]:
+    """Runs with rows in a file that a living process still writes to: freed now, they would come back with it."""
+    journal = read_journal(store.journal)
+    points = [journal.points(t.name, after={}, run_ids=run_ids) for t in (METRICS, SYSTEM_METRICS)]
+    rows = [*points, journal.text(after={}, run_ids=run_ids)]
+    return {run_id for table in rows for run_id in table.column("run_id").unique().to_pylist()}
 
 
 def _forget(run_ids: list[str]) -> Iterator[Op]:
