@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import PointFilter
-from mlrun.errors import NotFound
+from mlrun.errors import NotFound, ObjectError
 from mlrun.ids import uuid7
 from mlrun.liveness import OPEN_STATES
 from mlrun.reachable import referenced
@@ -30,7 +30,7 @@ from mlrun.tables import (
     Table,
     conform,
 )
-from mlrun.transferfile import FORMAT, Sink, open_sink
+from mlrun.transferfile import FORMAT, Sink, open_sink, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,11 +68,12 @@ def export_runs(
         progress: told what is being done.
 
     Returns:
-        The manifest: `runs`, `tables` (rows and files of each) and `objects` (SHA-256 to size).
+        The manifest: `runs`, `tables` (rows and files of each), `objects` (SHA-256 to size) and `missing` (SHA-256 to
+        the artifact whose bytes the store has lost: everything else is exported all the same).
 
     Raises:
         NotFound: a run is not in the store.
-        ObjectError: bytes of an artifact are missing.
+        StoreError: `target` is there already, or cannot be written.
     """
     from mlrun.query import snapshot
 
@@ -86,13 +87,15 @@ def export_runs(
         for table in RECORDS:
             tables[table.name] = _write(sink, table, [_arrow(records[table.name], table)])
         progress("copying objects")
+        objects, missing = _write_objects(store, sink, records)
         manifest = {
             "format": FORMAT,
             "id": uuid7(),
             "created_at": datetime.now(UTC).isoformat(),
             "runs": records[RUNS.name].height,
             "tables": tables,
-            "objects": _write_objects(store, sink, records),
+            "objects": objects,
+            "missing": missing,
         }
         sink.manifest(manifest)
     return manifest
@@ -230,11 +233,22 @@ def _arrow(frame: pl.DataFrame, table: Table) -> pa.Table:
     return conform(frame.sort(table.key), table)
 
 
-def _write_objects(store: Store, sink: Sink, records: dict[str, pl.DataFrame]) -> dict[str, int]:
+def _write_objects(
+    store: Store, sink: Sink, records: dict[str, pl.DataFrame]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Copy the bytes that the records refer to; returns sizes, and who lacks bytes that are missing."""
     rows = records[ARTIFACTS.name].to_dicts(), records[RUNS.name].to_dicts()
     sizes: dict[str, int] = {}
-    for sha256 in sorted(referenced(*rows, store.objects)):
-        path = store.objects.path(sha256)
+    missing: dict[str, str] = {}
+    for sha256, owner in sorted(referenced(*rows, store.objects).items()):
+        try:
+            path = store.objects.path(sha256)
+        except (NotFound, ObjectError):
+            missing[sha256] = owner
+            continue
+        if sha256_of(path) != sha256:
+            missing[sha256] = owner
+            continue
         sink.file(f"objects/{sha256[:2]}/{sha256}", path)
         sizes[sha256] = path.stat().st_size
-    return sizes
+    return sizes, missing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import mlrun
+from mlrun.artifactname import artifact_uri
 from mlrun.cli.opening import the_store
 from mlrun.cli.output import format_options, note, print_frame, split_names
 from mlrun.errors import NotFound
@@ -88,7 +89,7 @@ def _download(store: Store, found: pl.DataFrame, target: Path) -> pl.DataFrame:
     copied = []
     with progress("downloading", total=distinct.height) as advance:
         for project, key, version in distinct.select("project", "key", "version").iter_rows():
-            item = mlrun.get_artifact(f"{project}/{key}:v{version}", store=store)
+            item = mlrun.get_artifact(artifact_uri(project, key, version), store=store)
             # two artifacts may have files of one name
             place = target / item.file_name
             if place.exists():

@@ -8,7 +8,7 @@ import click
 
 import mlrun
 from mlrun.cli.opening import find_runs, the_store
-from mlrun.cli.output import format_options, print_frame
+from mlrun.cli.output import format_options, note, print_frame
 from mlrun.cli.progress import stages
 from mlrun.errors import NotFound
 
@@ -60,6 +60,11 @@ def export(
     rows = {name: entry["rows"] for name, entry in manifest["tables"].items()}
     rows |= {"objects": len(manifest["objects"])}
     print_frame(pl.DataFrame({"table": list(rows), "rows": list(rows.values())}), form)
+    for sha256, owner in manifest["missing"].items():
+        note(
+            f"the store has lost the bytes of {owner} ({sha256[:12]}…): everything else was exported"
+        )
+    ctx.exit(1 if manifest["missing"] else 0)
 
 
 @click.command("import")
