@@ -6,7 +6,10 @@ data ship inside scikit-learn.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -29,13 +32,17 @@ GRID = [
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return train images, test images, train labels, test labels; pixels scaled to 0..1."""
     images, labels = load_digits(return_X_y=True)
-    return tuple(train_test_split(images / 16.0, labels, test_size=0.25, random_state=7, stratify=labels))
+    return tuple(
+        train_test_split(images / 16.0, labels, test_size=0.25, random_state=7, stratify=labels)
+    )
 
 
 def train(config: dict[str, float]) -> str:
     """Train one network, log every epoch and the model; returns the run's id."""
     train_x, test_x, train_y, test_y = digits()
-    with mlrun.init(project="digits", name=f"mlp-{config['hidden']}-{config['lr']}", config=config) as run:
+    with mlrun.init(
+        project="digits", name=f"mlp-{config['hidden']}-{config['lr']}", config=config
+    ) as run:
         network = MLPClassifier(
             hidden_layer_sizes=(int(config["hidden"]),),
             learning_rate_init=config["lr"],
@@ -64,9 +71,18 @@ def show(best: str) -> None:
         where="state = 'completed'",
         order_by="-results.accuracy",
         limit=10,
-        columns=["name", "params.lr", "params.hidden", 'metrics."val/loss"', "results.accuracy", "duration"],
+        columns=[
+            "name",
+            "params.lr",
+            "params.hidden",
+            'metrics."val/loss"',
+            "results.accuracy",
+            "duration",
+        ],
     )
-    with pl.Config(tbl_rows=12, tbl_cols=8, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+    with pl.Config(
+        tbl_rows=12, tbl_cols=8, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
+    ):
         print(table)
     points = mlrun.metrics(best, keys=["val/accuracy"])
     print("\nval/accuracy of the best run, epoch by epoch\n")
@@ -94,23 +110,27 @@ def main() -> None:
         print(f"[{number}/{len(GRID)}] hidden={config['hidden']} lr={config['lr']}")
         train(config)
 
-    best = mlrun.runs("digits", where="state = 'completed'", order_by="-results.accuracy", limit=1)["run_id"][0]
+    best = mlrun.runs("digits", where="state = 'completed'", order_by="-results.accuracy", limit=1)[
+        "run_id"
+    ][0]
     print()
     show(best)
 
     view = mlrun.get_run(best)
     view.artifact("classifier").set_alias("production")
     _, test_x, _, test_y = digits()
-    model = mlrun.get_artifact("digits/classifier:production").load(trust=True)  # a pickle that we just made ourselves
-    print(f"\nbest: {view.name}, loaded back as digits/classifier:production, accuracy {model.score(test_x, test_y):.3f}")
+    model = mlrun.get_artifact("digits/classifier:production").load(trust=True)  # our own pickle
+    score = model.score(test_x, test_y)
+    print(f"\nbest: {view.name}, loaded back as digits/classifier:production, accuracy {score:.3f}")
     print(
         """
 Try next:
-  mlrun runs --project digits --order-by=-results.accuracy
-  mlrun show {id}
-  mlrun sql "select r.name, min(m.value) as best from runs r join metrics m using (run_id) where m.key = 'val/loss' group by 1 order by 2"
-  python -c "import mlrun; print(mlrun.runs('digits', where='params.lr < 0.01 and results.accuracy > 0.95'))"
-""".format(id=view.id[-12:])
+  {bin}/mlrun runs --project digits --order-by=-results.accuracy
+  {bin}/mlrun show {id}
+  {bin}/mlrun sql "select r.name, min(m.value) as best
+      from runs r join metrics m using (run_id) where m.key = 'val/loss' group by 1 order by 2"
+  {bin}/python -c "import mlrun; print(mlrun.runs('digits', where='params.lr < 0.01 and results.accuracy > 0.95'))"
+""".format(bin=os.path.relpath(Path(sys.executable).parent), id=view.id[-12:])
     )
 
 

@@ -69,19 +69,16 @@ def _free_runs(store: Store) -> int:
     limit = now_us() - KEEP_DELETED_DAYS * 86_400_000_000
     with store.records.read() as view:
         found = view.scan(RUNS, columns=["run_id", "deleted_at"])
-    expired = (
-        found.filter(pc.less(found.column("deleted_at").cast("int64"), limit))
-        .column("run_id")
-        .to_pylist()
-    )
+    past = found.filter(pc.less(found.column("deleted_at").cast("int64"), limit))
+    waiting = _waiting_runs(store, past.column("run_id").to_pylist())
+    expired = [r for r in past.column("run_id").to_pylist() if r not in waiting]
     for start in range(0, len(expired), _BATCH):
         batch = expired[start : start + _BATCH]
         if isinstance(store.series, CanDeleteRuns):
             for table in _SERIES:
                 store.series.delete_runs(table, batch)
-        store.records.apply(
-            list(_forget(batch))
-        )  # last: until then a crash leaves the runs listed as deleted
+        # last: until then a crash leaves the runs listed as deleted
+        store.records.apply(list(_forget(batch)))
     _forget_artifacts(store)
     return len(expired)
 
