@@ -7,11 +7,11 @@ checked tree, never the user's text. Only the tables that the query names are op
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mlrun.errors import SQLError
+from mlrun.errors import SnapshotExpired, SQLError, StoreError
 from mlrun.ids import now_us as clock
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["run_sql"]
 
+# Whole numbers are Int64 and others Float64, however the engine counts.
+_REGULAR: dict[Any, Any] = {
+    **dict.fromkeys((pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32), pl.Int64),
+    **dict.fromkeys((pl.Float32, pl.Decimal), pl.Float64),
+}
 _PATH = re.compile(r"(?:file://)?(?<![\w'\"])(?:/[\w.@+=-]+){2,}/?")
 
 
@@ -43,6 +48,8 @@ def run_sql(
 
     Raises:
         SQLError: it is no such query, or it cannot be answered; says where and why.
+        SnapshotExpired: files were freed while the query ran; ask again.
+        StoreError: the files of a table cannot be read.
     """
     from mlrun.sqlquery_check import one_select, tables_used  # sqlglot takes 0.4 s to load
     from mlrun.sqlquery_write import engine_text
@@ -57,6 +64,11 @@ def run_sql(
             answer = context.execute(text, eager=False).collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise SQLError(f"the query cannot be answered: {_plain(str(error))}", query) from error
+    except FileNotFoundError as error:
+        raise SnapshotExpired("files of a table were freed by compaction; ask again") from error
+    except OSError as error:
+        raise StoreError(f"a table cannot be read: {_plain(str(error))}") from error
+    answer = answer.cast(_REGULAR)
     return _sorted(answer) if unordered else answer
 
 

@@ -64,6 +64,8 @@ _TYPES: Final = frozenset(
     for name in """INT BIGINT SMALLINT DOUBLE FLOAT TEXT VARCHAR BOOLEAN DATE TIMESTAMP TIMESTAMPNTZ
     TIMESTAMPTZ""".split()  # noqa: SIM905
 )
+_METHODS: Final = ("", "NATURAL")
+_KINDS: Final = ("", "INNER", "OUTER", "CROSS", "SEMI", "ANTI")
 _HINTS: Final[dict[type[exp.Expr], str]] = {
     exp.Escape: "`escape` is not known; `%` and `_` match themselves in strpos(x, '%')",
     exp.Lateral: "a lateral join is not known; write a window or a join with a subquery",
@@ -177,6 +179,9 @@ def _check_node(node: exp.Expr, query: str) -> None:
         raise SQLError(
             "a recursive query may never end and is not allowed", query, place_of(node, query)
         )
+    if isinstance(node, exp.Join) and (node.method not in _METHODS or node.kind not in _KINDS):
+        message = f"a {(node.method or node.kind).lower()} join is not allowed in sql()"
+        raise SQLError(message, query, place_of(node, query))
     if isinstance(node, exp.Select):
         _check_select(node, query)
 

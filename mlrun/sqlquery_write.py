@@ -84,14 +84,17 @@ def _name_answers(tree: exp.Query) -> None:
 
 
 def _lower_known(tree: exp.Query, known: set[str]) -> None:
-    """Write unquoted columns in the case in which they are known."""
+    """Write unquoted columns and aliases in the case in which they are known."""
     aliases = {a.alias for a in tree.find_all(exp.Alias)}
+    folded = {**{a.lower(): a for a in aliases}, **{k.lower(): k for k in known if k == k.lower()}}
     for column in tree.find_all(exp.Column):
         name = column.this
-        if not isinstance(name, exp.Identifier) or name.quoted or name.name in known | aliases:
-            continue
-        if name.name.lower() in known:
-            name.set("this", name.name.lower())
+        if (
+            isinstance(name, exp.Identifier)
+            and not name.quoted
+            and name.name not in known | aliases
+        ):
+            name.set("this", folded.get(name.name.lower(), name.name))
 
 
 def _unresolved(message: str, columns: Mapping[str, Sequence[str]], query: str) -> SQLError:
