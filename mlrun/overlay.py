@@ -8,6 +8,7 @@ that nothing is missed and nothing is counted twice.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -135,12 +136,17 @@ def _with_decoded(table: Table, row: dict[str, Any]) -> dict[str, Any]:
     if table not in (PARAMS, RESULTS) or "value" not in row or "num" in row:
         return row
     value = json.loads(row["value"])
-    number = isinstance(value, (int, float))
-    return {
-        **row,
-        "num": float(value) if number else None,
-        "text": value if isinstance(value, str) else None,
-    }
+    return {**row, "num": _number(value), "text": value if isinstance(value, str) else None}
+
+
+def _number(value: Any) -> float | None:
+    """The float64 of a JSON number; what is beyond its range is infinite, as the records store has it."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _register(overlay: Overlay, row: dict[str, Any], view: RecordsView) -> None:

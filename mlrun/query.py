@@ -31,7 +31,7 @@ from mlrun.tables import (
     Table,
 )  # fmt: skip
 from mlrun.where import parse, parse_columns, parse_order
-from mlrun.where.ast import Name
+from mlrun.where.ast import Name, names_in
 from mlrun.where.frames import RunFrames, select_runs
 from mlrun.widen import widen
 
@@ -178,19 +178,12 @@ def run_query(
         order_by=keys,
         limit=limit,
         offset=offset,
-        children=children or _names_parent(expr),
+        children=children
+        or (expr is not None and any(n.column == "parent" for n in names_in(expr))),
         archived=archived,
         deleted=deleted,
         now_us=now_us(),
     )
-
-
-def _names_parent(expr: Any) -> bool:
-    if isinstance(expr, Name):
-        return expr.scope == "run" and expr.key == "parent"
-    if isinstance(expr, tuple):
-        return any(_names_parent(item) for item in expr)
-    return any(_names_parent(child) for child in getattr(expr, "__dict__", {}).values())
 
 
 def _needed(wanted: Iterable[Name] | None) -> tuple[Table, ...]:

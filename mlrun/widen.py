@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlrun.where.ast import Name
 
-__all__ = ["RUN_COLUMNS", "aggregate", "column_title", "decode_values", "empty_runs", "widen"]
+__all__ = ["RUN_COLUMNS", "aggregate", "decode_values", "empty_runs", "widen"]
 
 RUN_COLUMNS = (
     "run_id", "name", "project", "state", "kind", "function", "parent", "iteration", "group", "user", "host",
@@ -53,18 +53,10 @@ def _pick(wide: pl.DataFrame, name: Name) -> pl.Expr:
             f"$['{name.key}']" if "'" not in name.key else "$"
         )
         return path.alias(f"labels.{name.key}")
-    title = column_title(name)
+    title = name.column
     if title in wide.columns:
         return pl.col(title)
     return pl.lit(None, pl.Float64 if name.scope == "metrics" else pl.String).alias(title)
-
-
-def column_title(name: Name) -> str:
-    """Return the column's title in the frame: `metrics.acc`, `metrics.acc.max`, `params.lr`, `state`."""
-    if name.scope == "run":
-        return name.key
-    suffix = f".{name.aggregate}" if name.scope == "metrics" and name.aggregate != "last" else ""
-    return f"{name.scope}.{name.key}{suffix}"
 
 
 def _run_columns(order: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
