@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed
+from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 
 from .sqlite_apply import apply, plan, read_marks
 from .sqlite_connect import connect, transaction
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from mlrun.contracts import Mark, Op
+    from mlrun.contracts import Finding, Mark, Op
     from mlrun.tables import Table
 
     from .sqlite_connect import Connection
@@ -31,7 +31,7 @@ _URL = re.compile(r"sqlite://(?P<path>/.+?)(?:\?journal_mode=(?P<mode>wal|trunca
 
 
 class SQLiteRecords:
-    """Meets the law of `mlrun.contracts.Records`, and CanLookup.
+    """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck.
 
     Transactions survive a killed process. After a power failure the file is whole, but the last transactions may be
     missing, unless `sync()` was called after them.
@@ -69,6 +69,9 @@ class SQLiteRecords:
         Raises:
             StoreVersionError: a newer mlrun made it. StoreError: it cannot be made, or is no store of ours.
         """
+        if os.path.exists(self.path):
+            with suppress(StoreError), self._lend():
+                return  # it is there and of this version: the usual case, and the connection is kept
         if self._closed:
             raise StoreClosed(f"{self.url} was closed")
         with lease() as library:
@@ -124,14 +127,7 @@ class SQLiteRecords:
             rows = connection.rows(
                 f"select {chosen} from {terms} order by {order}", list(key.values())
             )
-        truths = [i for i, c in enumerate(table.columns) if c.type == "bool"]
-        out = [dict(zip(table.names, row, strict=True)) for row in rows]
-        for row in out:
-            for i in truths:
-                row[table.names[i]] = (
-                    None if row[table.names[i]] is None else bool(row[table.names[i]])
-                )
-        return out
+        return [dict(zip(table.names, row, strict=True)) for row in rows]
 
     def marks(self) -> dict[str, Mark]:
         """Return the high-water mark of every journal writer, without pyarrow."""
@@ -160,6 +156,17 @@ class SQLiteRecords:
             os.fsync(log)
         finally:
             os.close(log)
+
+    def check(self, *, repair: bool = False) -> list[Finding]:
+        """Look for damaged pages and rows that belong to nothing.
+
+        Args:
+            repair: put what can be read into a new file, and keep the damaged one beside it. Nothing else may use the
+                store meanwhile.
+        """
+        from .sqlite_check import check
+
+        return check(self.path, self._mode, self._pool.close_idle, repair=repair)
 
     def close(self) -> None:
         """Release connections."""

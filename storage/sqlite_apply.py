@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrun.contracts import Op
-    from mlrun.tables import Table
+    from mlrun.tables import Column, Table
 
     from .sqlite_connect import Connection
 
@@ -108,26 +108,30 @@ def _checked(table: Table, row: Mapping[str, Any], empty: str) -> Row:
     """Return the row with values in their column's type."""
     if not row:
         raise SchemaMismatch.of(table.name, why=empty)
-    kinds = _KINDS[table.name]
+    columns = _COLUMNS[table.name]
     try:
-        return {c: None if v is None else _as(kinds[c], v, table, c) for c, v in row.items()}
+        return {c: _as(columns[c], v, table) for c, v in row.items()}
     except KeyError:
         raise SchemaMismatch.of(table.name, unknown=set(row) - set(table.names)) from None
 
 
-_KINDS = {t.name: {c.name: c.type for c in t.columns} for t in RECORDS.values()}
+_COLUMNS = {t.name: {c.name: c for c in t.columns} for t in RECORDS.values()}
 
 
-def _as(kind: str, value: Any, table: Table, column: str) -> Any:
-    if kind in {"string", "json"}:
+def _as(column: Column, value: Any, table: Table) -> Any:
+    if value is None and column.nullable:
+        return None
+    if column.type in {"string", "json"}:
         if isinstance(value, str):
             return value
     elif isinstance(value, (int, float)):
-        if kind == "float64":
+        if column.type == "float64":
             return float(value)
-        if value == value // 1:  # an int column takes True, 3 and 3.0
+        if value == value // 1 and -_INT64 <= value < _INT64:  # also True and 3.0
             return int(value)
-    raise SchemaMismatch.of(table.name, why=f"column {column!r} is {kind}, not {value!r:.80}")
+    raise SchemaMismatch.of(
+        table.name, why=f"column {column.name!r} is {column.type}, not {value!r:.80}"
+    )
 
 
 def decoded(value: str | None) -> Row:
@@ -156,17 +160,20 @@ def labels_of(text: str | None) -> dict[str, str]:
 
 
 _HOLES = 500
+_INT64 = 1 << 63
 _ARTIFACT_LINKS = ("run_id", "role", "step")
 
 
 def _artifact(row: Mapping[str, Any]) -> Row:
-    own = {c: v for c, v in row.items() if c in ARTIFACTS.names and c != "version"}
-    links = {c: row[c] for c in _ARTIFACT_LINKS if c in row}
-    unknown = set(row) - set(own) - set(links) - {"aliases", "version"}
+    own = {
+        c: v for c, v in row.items() if c in ARTIFACTS.names and c != "version" and v is not None
+    }
+    links = {c: row[c] for c in _ARTIFACT_LINKS if row.get(c) is not None}
+    unknown = set(row) - set(ARTIFACTS.names) - set(_ARTIFACT_LINKS) - {"aliases"}
     lacking = {c for c in ("project", "key", "type", "uri") if own.get(c) is None}
     if unknown or lacking:
         raise SchemaMismatch.of(ARTIFACTS.name, unknown=unknown, missing=lacking)
-    aliases = [_as("string", a, ALIASES, "alias") for a in row.get("aliases") or ()]
+    aliases = [_as(ALIASES.column("alias"), a, ALIASES) for a in row.get("aliases") or ()]
     return {
         "own": _checked(ARTIFACTS, own, ""),
         "links": _checked(LINEAGE, links, "") if links else {},
@@ -274,17 +281,18 @@ def _put(
     kids: Mapping[str, int],
 ) -> None:
     targets = [name(c) for c in columns]
+    lacking = [c.name for c in table.columns if not c.nullable and c.name not in columns]
     if table in KEYED:
         targets[:2] = ["rid", "kid"]
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in rows]
     elif table is TAGS:
         targets[:1] = ["rid"]
         rows = [(rids[r[0]], *r[1:]) for r in rows]
-    elif table is RUNS:
+    elif table is RUNS and not lacking:
         targets.append("present")
         rows = [(*r, 1) for r in rows]
-    lacking = [c.name for c in table.columns if not c.nullable and c.name not in columns]
-    if lacking:
+    # a change of a run may come before the run, from another process: it waits, unseen, for the rest
+    if lacking and table is not RUNS:
         _update(connection, table, columns, targets, rows, lacking)
         return
     connection.executemany(put_statement(table, targets), rows)
@@ -388,7 +396,7 @@ def _register(connection: Connection, row: Row) -> None:
     if links.get("run_id") is not None:
         link = (
             place
-            | {"version": version, "role": "output", "step": None, "time": own["created_at"]}
+            | {"version": version, "role": "output", "step": 0, "time": own["created_at"]}
             | links
         )
         connection.execute(put_statement(LINEAGE, [name(c) for c in link]), list(link.values()))

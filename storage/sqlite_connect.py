@@ -218,7 +218,8 @@ class ADBCConnection:
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]] | pa.RecordBatch) -> None:
         from .sqlite_arrays import batch_of
 
-        batch: Any = rows if hasattr(rows, "columns") else batch_of(rows)
+        with self._told():
+            batch: Any = rows if hasattr(rows, "columns") else batch_of(rows)
         if batch is not None and batch.num_rows:
             with self._statement(sql, batch) as statement:
                 statement.execute_update()
