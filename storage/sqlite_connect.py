@@ -96,7 +96,8 @@ def transaction(connection: Connection, begin: str = "begin immediate") -> Itera
         raise
 
 
-def _error(text: str, path: str) -> Exception:
+def _error(told: str, path: str) -> Exception:
+    text = told.partition("\n")[0]  # ADBC repeats the query below
     if "locked" in text or "busy" in text:
         return StoreError(f"{path}: others held it for more than {BUSY_SECONDS} s ({text})")
     if "malformed" in text or "not a database" in text or "disk image" in text:

@@ -43,6 +43,7 @@ __all__ = ["find"]
 
 _FEW = 3_000  # runs that are checked and sorted in some milliseconds
 _SOME = 20_000  # runs that are sorted faster than an order is walked
+_MOST_UNITED = 50  # SQLite unites up to 500 selects
 _MOST_STEPS = 12_000  # of a walk that checks each run by itself
 _RUN_ID = RUNS.key[0]
 _ANSWER = pa.schema([(_RUN_ID, pa.string())])
@@ -179,6 +180,8 @@ class _Search:
         query = self._query
         checks, scope = self._checks()
         behind = "runs r"
+        if isinstance(among, list) and len(among) > _MOST_UNITED:
+            among = self._bitmap(among).nonzero()[0]
         if isinstance(among, list):
             united = (
                 " union ".join(_select(e, scope) for e in among) or "select 0 as rid where false"

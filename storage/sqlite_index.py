@@ -103,26 +103,36 @@ def _compared(
     forms = _forms(name, kids)
     if forms is None:
         return None
-    found = []
-    for literal in literals:
-        if literal.kind not in ("number", "bool", "text"):
-            continue
-        stretch = forms[1] if isinstance(literal.value, str) else forms[0]
-        value = literal.value if isinstance(literal.value, str) else literal_number(literal)
-        if stretch is not None and value == value:  # NaN equals nothing
-            found.append(stretch.limited(f"{stretch.column} {op} ?", value))
-    return found
+    texts = [i.value for i in literals if i.kind == "text"]
+    numbers = [literal_number(i) for i in literals if i.kind in ("number", "bool")]
+    numbers = [n for n in numbers if n == n]  # NaN equals nothing
+    return [
+        _stretch(stretch, op, values)
+        for stretch, values in zip(forms, (numbers, texts), strict=True)
+        if stretch is not None and values
+    ]
+
+
+def _stretch(stretch: Entries, op: str, values: Sequence[Any]) -> Entries:
+    if len(values) == 1:
+        return stretch.limited(f"{stretch.column} {op} ?", values[0])
+    holes = ", ".join("?" * len(values))
+    return Entries(
+        stretch.table,
+        stretch.column,
+        f"{stretch.where} and {stretch.column} in ({holes})",
+        (*stretch.values, *values),
+    )
 
 
 def _run_column(key: str, op: str, literals: Sequence[Literal_]) -> list[Entries] | None:
     if key not in _TEXTS or op != "=":
         return None
+    values = [i.value for i in literals if i.kind == "text"]
     column = quoted(key)
-    return [
-        Entries("runs", column, f"{column} = ? and {column} is not null", (i.value,))
-        for i in literals
-        if isinstance(i.value, str) and i.kind == "text"
-    ]
+    return (
+        [_stretch(Entries("runs", column, f"{column} is not null"), op, values)] if values else []
+    )
 
 
 def project_entries(query: RunQuery) -> Entries | None:

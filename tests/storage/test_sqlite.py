@@ -7,7 +7,8 @@ import pytest
 
 from mlrun.contracts import Mark
 from mlrun.tables import RUNS
-from mlrun.testing.records import RecordsConformance, rows_of, run_put
+from mlrun.testing.records import RecordsConformance
+from mlrun.testing.records_ops import rows_of, run_put
 
 if TYPE_CHECKING:
     from pathlib import Path
