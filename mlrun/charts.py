@@ -8,18 +8,16 @@ another part, or with rows still in the journal), and the journal's rows. Then t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
+from mlrun.chartdata import BLOCK_COLUMNS, Blocks, Points, Range, inside
 from mlrun.contracts import PointFilter
 from mlrun.downsampling import select, thin
 from mlrun.points import read_rows, times_of
 from mlrun.rollups import WHOLE, block_rows
-from mlrun.tables import ROLLUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,61 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["chart"]
 
 _BLOCKS_PER_POINT = 2  # at least; so a level is chosen with up to 8 times as many
-_CHUNK_BLOCKS = 32_768  # smallest blocks whose rows are read at once: 2M rows
 _NEAR_STEPS = 1 << 18  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
-_COLUMNS = [c for c in ROLLUPS.names if c not in {"project", "run_id", "key", "nan", "sum"}]
-
-
-@dataclass
-class _Points:
-    """Rows of one series; `seq` breaks ties of steps and times."""
-
-    step: Ints
-    time: Ints
-    value: Floats
-    seq: Ints
-
-    def pick(self, rows: Any) -> _Points:
-        return _Points(self.step[rows], self.time[rows], self.value[rows], self.seq[rows])
-
-    def latest(self) -> _Points:
-        """Keep the last written row of each step, in the order of steps."""
-        rows = self.pick(np.lexsort((self.seq, self.time, self.step)))
-        return rows.pick(np.append(rows.step[1:] != rows.step[:-1], True)[: rows.step.size])
-
-    @classmethod
-    def of(cls, rows: pa.Table) -> _Points:
-        names = ("step", "time", "value", "seq")
-        return cls(*(_numpy(rows.column(n))[0] for n in names))
-
-    @classmethod
-    def concat(cls, parts: list[_Points]) -> _Points:
-        empty = np.zeros(0, np.int64)
-        parts = [cls(empty, empty, np.zeros(0), empty), *parts]
-        names = ("step", "time", "value", "seq")
-        return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Bounds of steps and of times, inclusive; None for none."""
-
-    steps: tuple[int | None, int | None]
-    times: tuple[int | None, int | None]
-
-    def holds(self, step: tuple[Ints, Ints], time: tuple[Ints, Ints]) -> NDArray[np.bool_]:
-        """Whether spans lie inside; a row is a span of one step and one time."""
-        keep = np.ones(step[0].size, np.bool_)
-        for (first, last), (low, high) in ((step, self.steps), (time, self.times)):
-            if low is not None:
-                keep &= first >= low
-            if high is not None:
-                keep &= last <= high
-        return keep
-
-    def cut(self, points: _Points) -> _Points:
-        return points.pick(self.holds((points.step, points.step), (points.time, points.time)))
 
 
 def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
@@ -129,27 +74,30 @@ def _thin_frame(frame: pl.DataFrame, query: PointQuery) -> pl.DataFrame:
 
 def _long_series(
     sight: Sight, query: PointQuery, keys: tuple[str, ...] | None
-) -> list[tuple[str, str, int]]:
-    """Return (run, key, rows in range, about) of the series that are read through their rollups."""
+) -> list[tuple[str, str, int, int]]:
+    """Return the series to read through rollups: run, key, rows in range (about), rows of the least part."""
     assert query.points is not None
-    if sight.rollups is None or query.axis == "metric":
+    if sight.rollups is None or query.axis == "metric" or not query.run_ids:
         return []
-    columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     where = PointFilter(run_ids=query.run_ids, keys=keys, levels=(WHOLE,))
+    columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
-    least = block_rows(0) * _BLOCKS_PER_POINT * query.points
-    total = parts.group_by("run_id", "key").agg(pl.col("count").sum())
+    enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
+    total = parts.group_by("run_id", "key").agg(
+        pl.col("count").sum(), pl.col("count").min().alias("least")
+    )
     out = []
-    for run_id, key, _ in total.filter(pl.col("count") >= least).sort("run_id", "key").iter_rows():
-        bounds = _range(sight, query, run_id)
+    for run_id, key, _, least in (
+        total.filter(pl.col("count") >= enough).sort("run_id", "key").iter_rows()
+    ):
         of = parts.filter((pl.col("run_id") == run_id) & (pl.col("key") == key))
-        rows = _rows_in(of, bounds)
-        if rows >= least:
-            out.append((run_id, key, rows))
+        rows = _rows_in(of, _range(sight, query, run_id))
+        if rows >= enough:
+            out.append((run_id, key, rows, least))
     return out
 
 
-def _rows_in(parts: pl.DataFrame, bounds: _Range) -> int:
+def _rows_in(parts: pl.DataFrame, bounds: Range) -> int:
     """Guess how many rows of some parts lie in a range, as if they were spread evenly."""
     share = np.ones(parts.height)
     for kind, (low, high) in (("step", bounds.steps), ("time", bounds.times)):
@@ -161,12 +109,12 @@ def _rows_in(parts: pl.DataFrame, bounds: _Range) -> int:
     return int((parts["count"].to_numpy() * share).sum())
 
 
-def _range(sight: Sight, query: PointQuery, run_id: str) -> _Range:
+def _range(sight: Sight, query: PointQuery, run_id: str) -> Range:
     none = (None, None)
     if query.axis == "relative":
-        return _Range(none, times_of(sight, query, run_id) or none)
+        return Range(none, times_of(sight, query, run_id) or none)
     low, high = (None if b is None else int(b) for b in (query.low, query.high))
-    return _Range((low, high), none) if query.axis == "step" else _Range(none, (low, high))
+    return Range((low, high), none) if query.axis == "step" else Range(none, (low, high))
 
 
 def _short_series(
@@ -185,13 +133,15 @@ def _short_series(
 # -- a long series ------------------------------------------------------------------------------
 
 
-def _chart_long(sight: Sight, query: PointQuery, run_id: str, key: str, rows: int) -> pl.DataFrame:
+def _chart_long(
+    sight: Sight, query: PointQuery, run_id: str, key: str, rows: int, least: int
+) -> pl.DataFrame:
     assert query.points is not None
     level = 0
     while rows >= block_rows(level + 1) * _BLOCKS_PER_POINT * query.points:
         level += 1
-    series = _Series(sight, run_id, key, _range(sight, query, run_id), level)
-    points = series.candidates().latest()
+    series = _Series(sight, run_id, key, _range(sight, query, run_id), least)
+    points = series.candidates(level).latest()
     if query.axis != "step":
         points = points.pick(np.argsort(points.time, kind="stable"))
     x: NDArray[Any] = points.step if query.axis == "step" else points.time
@@ -214,102 +164,45 @@ def _chart_long(sight: Sight, query: PointQuery, run_id: str, key: str, rows: in
     })  # fmt: skip
 
 
-class _Blocks:
-    """Columns of rollup blocks, ordered by their first step; `valid` tells which of a nullable column are there."""
-
-    def __init__(
-        self, columns: dict[str, NDArray[Any]], valid: dict[str, NDArray[np.bool_]]
-    ) -> None:
-        self._columns = columns
-        self._valid = valid
-
-    @classmethod
-    def of(cls, rows: pa.Table) -> _Blocks:
-        both = {name: _numpy(rows.column(name)) for name in _COLUMNS}
-        return cls({n: b[0] for n, b in both.items()}, {n: b[1] for n, b in both.items()})
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._columns[name]
-
-    def pick(self, rows: Any) -> _Blocks:
-        return _Blocks(
-            {n: c[rows] for n, c in self._columns.items()},
-            {n: v[rows] for n, v in self._valid.items()},
-        )
-
-    def overlapping(self) -> NDArray[np.bool_]:
-        """Whether a block shares a step with another."""
-        first, last = self["first_step"], self["last_step"]
-        out = np.zeros(first.size, np.bool_)
-        out[1:] = first[1:] <= np.maximum.accumulate(last)[:-1]
-        out[:-1] |= last[:-1] >= first[1:]
-        return out
-
-    def spans(self) -> Ints:
-        """Return the steps that the blocks span, as disjoint ascending (first, last) pairs."""
-        first, last = self["first_step"], np.maximum.accumulate(self["last_step"])
-        if not first.size:
-            return np.zeros((0, 2), np.int64)
-        new = np.concatenate([[True], first[1:] > last[:-1]])
-        ends = np.append(np.flatnonzero(new)[1:] - 1, first.size - 1)
-        return np.stack([first[new], last[ends]], axis=1)
-
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        """Part the steps that the blocks span, so that each part has a bounded number of rows."""
-        first, last = self["first_step"], self["last_step"]
-        if first.size:
-            lows = np.unique(first[::_CHUNK_BLOCKS])
-            yield from zip(lows.tolist(), [*(lows[1:] - 1).tolist(), int(last.max())], strict=True)
-
-    def candidates(self) -> _Points:
-        """Return the rows that the blocks tell of."""
-        parts = []
-        for name in ("first", "last", "min", "max", "nan"):
-            there = self._valid[f"{name}_step"]
-            step, time = self[f"{name}_step"][there], self[f"{name}_time"][there]
-            value = np.full(step.size, np.nan) if name == "nan" else self[name][there]
-            parts.append(_Points(step, time, value, np.zeros(step.size, np.int64)))
-        return _Points.concat(parts)
-
-
 class _Series:
-    """One long series within a range, seen through blocks of one level."""
+    """One long series within a range; its least part has `least` rows."""
 
-    def __init__(self, sight: Sight, run_id: str, key: str, bounds: _Range, level: int) -> None:
+    def __init__(self, sight: Sight, run_id: str, key: str, bounds: Range, least: int) -> None:
         self._sight = sight
         self._of: dict[str, Any] = {"run_ids": (run_id,), "keys": (key,)}
         self._range = bounds
-        self._level = level
-        self._fresh = bounds.cut(_Points.of(sight.fresh([run_id], [key])))
+        self._least = least
+        self._fresh = bounds.cut(Points.of(sight.fresh([run_id], [key])))
 
-    def candidates(self) -> _Points:
-        """Return rows among which the first, last, least and greatest of the range are, and NaN of its gaps."""
-        good, bad = self._judge(self._blocks(self._level, self._range.steps))
+    def candidates(self, level: int) -> Points:
+        """Return rows of the range: the ends, extremes and first NaN of its blocks of a level, or of finer ones."""
+        good, bad = self._judge(self._blocks(level, None, None))
         parts, doubtful = [good.candidates()], [bad]
-        if self._level:
+        if level:
             doubtful = []
             spans = bad.spans()
-            for steps in _reads(spans):
-                smaller = self._blocks(0, steps)
-                good, bad = self._judge(smaller.pick(_inside(smaller["first_step"], spans)))
+            for low, high in _reads(spans):
+                finer = self._blocks(0, low, high)
+                good, bad = self._judge(finer.pick(inside(finer["first_step"], spans)))
                 parts.append(good.candidates())
                 doubtful.append(bad)
         rest = np.ones(self._fresh.step.size, np.bool_)
         for blocks in doubtful:
-            parts += self._rows(blocks)
-            rest &= ~_inside(self._fresh.step, blocks.spans())
-        return _Points.concat([*parts, self._thinned(self._fresh.pick(rest).latest())])
+            parts += [_thinned(rows, level) for rows in self._rows(blocks)]
+            rest &= ~inside(self._fresh.step, blocks.spans())
+        return Points.concat([*parts, _thinned(self._fresh.pick(rest).latest(), level)])
 
-    def _blocks(self, level: int, steps: tuple[int | None, int | None]) -> _Blocks:
-        """Read the blocks of a level; of parts that are too short for it, the one block of the whole part."""
+    def _blocks(self, level: int, low: int | None, high: int | None) -> Blocks:
+        """Read the blocks of a level between two steps; of parts too short for it, the block of the whole part."""
         assert self._sight.rollups is not None
-        where = PointFilter(**self._of, levels=(WHOLE, level), steps=steps, times=self._range.times)
-        blocks = _Blocks.of(self._sight.rollups.scan(where, columns=_COLUMNS).read_all())
+        steps, times = self._range.narrowed(low, high), self._range.times
+        levels = (WHOLE, level) if self._least <= block_rows(level) else (level,)
+        where = PointFilter(**self._of, levels=levels, steps=steps, times=times)
+        blocks = Blocks.of(self._sight.rollups.scan(where, columns=BLOCK_COLUMNS).read_all())
         short = (blocks["level"] == WHOLE) & (blocks["count"] <= block_rows(level))
-        blocks = blocks.pick(short | (blocks["level"] == level))
-        return blocks.pick(np.argsort(blocks["first_step"], kind="stable"))
+        return blocks.pick((blocks["level"] == level) | short).ordered()
 
-    def _judge(self, blocks: _Blocks) -> tuple[_Blocks, _Blocks]:
+    def _judge(self, blocks: Blocks) -> tuple[Blocks, Blocks]:
         """Part blocks into those that can be taken as they are, and those whose rows must be read."""
         first, last = blocks["first_step"], blocks["last_step"]
         times = blocks["first_time"], blocks["last_time"]
@@ -318,42 +211,25 @@ class _Series:
         bad |= np.searchsorted(steps, last, "right") > np.searchsorted(steps, first)
         return blocks.pick(~bad), blocks.pick(bad)
 
-    def _rows(self, blocks: _Blocks) -> Iterator[_Points]:
+    def _rows(self, blocks: Blocks) -> Iterator[Points]:
         """Read the rows of some of the smallest blocks, with what the journal says of the same steps."""
         spans = blocks.spans()
         for low, high in blocks.chunks():
-            inside = (self._fresh.step >= low) & (self._fresh.step <= high)
-            parts = [self._fresh.pick(inside & _inside(self._fresh.step, spans))]
+            between = (self._fresh.step >= low) & (self._fresh.step <= high)
+            parts = [self._fresh.pick(between & inside(self._fresh.step, spans))]
             cut = np.clip(spans[(spans[:, 1] >= low) & (spans[:, 0] <= high)], low, high)
-            for steps in _reads(cut):
+            for near in _reads(cut):
+                steps = self._range.narrowed(*near)
                 where = PointFilter(**self._of, steps=steps, times=self._range.times)
                 columns = ["step", "time", "value", "seq"]
-                rows = _Points.of(self._sight.stored.scan(where, columns=columns).read_all())
-                parts.append(rows.pick(_inside(rows.step, cut)))
-            yield self._thinned(self._range.cut(_Points.concat(parts)).latest())
-
-    def _thinned(self, points: _Points) -> _Points:
-        """Make rows as sparse as the candidates of blocks are."""
-        return points.pick(thin(points.value, 1 + points.step.size // block_rows(self._level)))
+                rows = Points.of(self._sight.stored.scan(where, columns=columns).read_all())
+                parts.append(rows.pick(inside(rows.step, cut)))
+            yield self._range.cut(Points.concat(parts)).latest()
 
 
-def _numpy(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return values (0 where null) and which are there."""
-    valid = np.ones(len(column), np.bool_)
-    if column.null_count:
-        valid = column.is_valid().to_numpy()
-        column = column.fill_null(pa.scalar(0).cast(column.type))
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return column.to_numpy(), valid
-
-
-def _inside(steps: Ints, spans: Ints) -> NDArray[np.bool_]:
-    """Whether steps lie in one of some disjoint ascending spans."""
-    if not len(spans):
-        return np.zeros(steps.size, np.bool_)
-    place = np.searchsorted(spans[:, 0], steps, "right") - 1
-    return np.asarray((place >= 0) & (steps <= spans[place, 1]))
+def _thinned(points: Points, level: int) -> Points:
+    """Make rows as sparse as the candidates of blocks of a level are."""
+    return points.pick(thin(points.value, 1 + points.step.size // block_rows(level)))
 
 
 def _reads(spans: Ints) -> list[tuple[int, int]]:

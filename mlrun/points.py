@@ -32,6 +32,7 @@ __all__ = ["Sight", "metrics"]
 
 _SERIES = ["run_id", "key"]
 _TRIES = 3
+_SINGLE = 16  # so few series are read one by one, without the text that tells them apart
 
 
 def metrics(
@@ -101,8 +102,10 @@ class Sight:
     def keys(self, query: PointQuery) -> tuple[str, ...] | None:
         """Return the names that the query's keys mean; None for all."""
         wanted = query.keys
-        if wanted is None or not any(_is_pattern(k) for k in wanted):
-            return wanted
+        if wanted is None:
+            return None
+        if not any(_is_pattern(k) for k in wanted):
+            return tuple(sorted(set(wanted)))
         known = self.known_keys(query.run_ids)
         found = {k for k in wanted if k in known or not _is_pattern(k)}
         for pattern in set(wanted) - found:
@@ -174,7 +177,10 @@ def _between(column: Any, low: int | None, high: int | None) -> pa.Array:
 
 
 def _every_row(sight: Sight, query: PointQuery) -> pl.DataFrame:
-    return read_rows(sight, query, query.run_ids, sight.keys(query), last=query.last)
+    keys = sight.keys(query)
+    if keys is None and query.run_ids and len(query.run_ids) <= _SINGLE:
+        keys = tuple(sorted(sight.known_keys(query.run_ids)))
+    return read_rows(sight, query, query.run_ids, keys, last=query.last)
 
 
 def read_rows(
@@ -212,23 +218,23 @@ def _filters(
     """What to read; relative bounds are other times in every run."""
     if not run_ids or keys == ():
         return
-    if query.axis == "relative" and (query.low is not None or query.high is not None):
-        for run_id in run_ids:
-            times = times_of(sight, query, run_id)
-            if times is not None:
-                yield PointFilter(run_ids=(run_id,), keys=keys, times=times)
-        return
     bounds = (
-        None if query.low is None else int(query.low),
-        None if query.high is None else int(query.high),
+        (
+            None if query.low is None else int(query.low),
+            None if query.high is None else int(query.high),
+        )
+        if query.axis in {"step", "time"}
+        else (None, None)
     )
     none = (None, None)
-    yield PointFilter(
-        run_ids=run_ids,
-        keys=keys,
-        steps=bounds if query.axis == "step" else none,
-        times=bounds if query.axis == "time" else none,
-    )
+    steps, times = (bounds, none) if query.axis == "step" else (none, bounds)
+    relative = query.axis == "relative" and (query.low is not None or query.high is not None)
+    single = keys is not None and len(run_ids) * len(keys) <= _SINGLE
+    for runs in ([r] for r in run_ids) if relative or single else (list(run_ids),):
+        found = times_of(sight, query, runs[0]) if relative else times
+        if found is not None:
+            for names in ((k,) for k in keys or ()) if single else (keys,):
+                yield PointFilter(run_ids=tuple(runs), keys=names, steps=steps, times=found)
 
 
 def times_of(sight: Sight, query: PointQuery, run_id: str) -> tuple[int | None, int | None] | None:

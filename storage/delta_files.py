@@ -37,7 +37,7 @@ __all__ = [
     "write_files",
 ]
 
-_GROUP_ROWS = {"metrics_rollups": 8192}  # wide rows, of which a chart wants few
+_GROUP_ROWS = {"metrics_rollups": 2048}  # wide rows, of which a chart wants few
 FILE_BYTES = 128 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODING = {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Predicate", "open_file", "scan_files"]
 
 _BATCH_ROWS = 1 << 20  # rows decoded at once
+_FEW_ROWS = 50_000
 _FOOTERS = 512  # files are immutable, so their footers are kept
 
 
@@ -112,7 +113,8 @@ class Predicate:
 
 def _is_in(column: pa.ChunkedArray, values: list[Any]) -> NDArray[np.bool_]:
     if not pa.types.is_dictionary(column.type):
-        return np.asarray(np.isin(column.to_numpy(), values))
+        found = column.to_numpy()
+        return np.asarray(found == values[0] if len(values) == 1 else np.isin(found, values))
     parts = [np.zeros(0, np.bool_)]
     for chunk in column.chunks:
         words = [w.encode("utf-8") for w in chunk.dictionary.to_pylist()]
@@ -162,7 +164,9 @@ def _scan_file(
         while wanted and rows < _BATCH_ROWS and where.undecided(groups[wanted[0]]) == undecided:
             batch.append(wanted.pop(0))
             rows += reader.metadata.row_group(batch[-1]).num_rows
-        found = reader.read_row_groups(batch, columns=[*columns, *(undecided - set(columns))])
+        needed = [*columns, *(undecided - set(columns))]
+        # handing a few rows to other threads takes longer than decoding them
+        found = reader.read_row_groups(batch, columns=needed, use_threads=rows > _FEW_ROWS)
         if undecided:
             keep = where.mask(found, undecided)
             if not keep.all():
@@ -191,6 +195,7 @@ def open_file(
             metadata=known[0] if known else None,
             read_dictionary=text,
             page_checksum_verification=verify,
+            pre_buffer=False,  # it would hold the bytes of all row groups until the file is closed
         )
         if known is None:
             columns = stats_columns(table)
