@@ -115,7 +115,8 @@ def _next_rows(
     for name, writer in journal.writers.items():
         mark = marks.get(name, Mark())
         for segment in writer.segments:
-            if (segment.number, segment.rows) <= (mark.segment, mark.row):
+            # an empty one is prepared while the one before it still grows: a mark on it would skip the rest of that
+            if not segment.rows or (segment.number, segment.rows) <= (mark.segment, mark.row):
                 continue
             if total >= CHUNK_ROWS and name in upto:
                 left = True
