@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["chart"]
 
 _BLOCKS_PER_POINT = 2  # at least; so a level is chosen with up to 8 times as many
-_NEAR_STEPS = 1 << 18  # ranges nearer than this are read together
+_NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
 
 
@@ -140,8 +140,7 @@ def _chart_long(
     level = 0
     while rows >= block_rows(level + 1) * _BLOCKS_PER_POINT * query.points:
         level += 1
-    series = _Series(sight, run_id, key, _range(sight, query, run_id), least)
-    points = series.candidates(level).latest()
+    points = _Series(sight, query, run_id, key, least).candidates(level).latest()
     if query.axis != "step":
         points = points.pick(np.argsort(points.time, kind="stable"))
     x: NDArray[Any] = points.step if query.axis == "step" else points.time
@@ -167,10 +166,11 @@ def _chart_long(
 class _Series:
     """One long series within a range; its least part has `least` rows."""
 
-    def __init__(self, sight: Sight, run_id: str, key: str, bounds: Range, least: int) -> None:
+    def __init__(self, sight: Sight, query: PointQuery, run_id: str, key: str, least: int) -> None:
         self._sight = sight
         self._of: dict[str, Any] = {"run_ids": (run_id,), "keys": (key,)}
-        self._range = bounds
+        self._range = bounds = _range(sight, query, run_id)
+        self._by_time = query.axis != "step"
         self._least = least
         self._fresh = bounds.cut(Points.of(sight.fresh([run_id], [key])))
 
@@ -188,9 +188,9 @@ class _Series:
                 doubtful.append(bad)
         rest = np.ones(self._fresh.step.size, np.bool_)
         for blocks in doubtful:
-            parts += [_thinned(rows, level) for rows in self._rows(blocks)]
+            parts += [self._thinned(rows, level) for rows in self._rows(blocks)]
             rest &= ~inside(self._fresh.step, blocks.spans())
-        return Points.concat([*parts, _thinned(self._fresh.pick(rest).latest(), level)])
+        return Points.concat([*parts, self._thinned(self._fresh.pick(rest).latest(), level)])
 
     def _blocks(self, level: int, low: int | None, high: int | None) -> Blocks:
         """Read the blocks of a level between two steps; of parts too short for it, the block of the whole part."""
@@ -226,10 +226,11 @@ class _Series:
                 parts.append(rows.pick(inside(rows.step, cut)))
             yield self._range.cut(Points.concat(parts)).latest()
 
-
-def _thinned(points: Points, level: int) -> Points:
-    """Make rows as sparse as the candidates of blocks of a level are."""
-    return points.pick(thin(points.value, 1 + points.step.size // block_rows(level)))
+    def _thinned(self, points: Points, level: int) -> Points:
+        """Make rows as sparse as the candidates of blocks of a level are."""
+        if self._by_time:
+            points = points.pick(np.argsort(points.time, kind="stable"))
+        return points.pick(thin(points.value, 1 + points.step.size // block_rows(level)))
 
 
 def _reads(spans: Ints) -> list[tuple[int, int]]:

@@ -37,8 +37,12 @@ def select(x: NDArray[Any], y: NDArray[np.float64], points: int, method: str) ->
         gaps = gaps[np.linspace(0, gaps.size - 1, room).astype(np.int64)] if room else gaps[:0]
     kept = np.union1d(kept, gaps)
     real = np.flatnonzero(~nan)
-    chosen = real[_downsample(x[real], y[real], points - kept.size, method)]
-    return np.union1d(kept, chosen)
+    # most of what must be kept is chosen anyway: try with less room only if both together are too many
+    for room in (points, points - kept.size // 2, points - kept.size):
+        chosen = np.union1d(kept, real[_downsample(x[real], y[real], room, method)])
+        if chosen.size <= points:
+            return chosen
+    return kept
 
 
 def thin(y: NDArray[np.float64], bins: int) -> Ints:

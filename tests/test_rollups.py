@@ -11,7 +11,7 @@ from hypothesis import example, given, settings, strategies as st
 from mlrun.rollups import BLOCK_ROWS, WHOLE, block_rows, build
 from mlrun.tables import METRICS, ROLLUPS
 
-Row = tuple[str, int, int, float]  # key, step, time, value
+Row = tuple[Any, ...]  # key, step, time, value
 
 
 def part(rows: list[Row]) -> pa.Table:
@@ -45,7 +45,7 @@ def blocks_of(rows: list[Row]) -> list[dict[str, Any]]:
 
 def block_of(key: str, level: int, rows: list[Row]) -> dict[str, Any]:
     steps, times, values = ([r[i] for r in rows] for i in (1, 2, 3))
-    real = [v for v in values if v == v]
+    real = [v for v in values if not math.isnan(v)]
     odd = len(set(steps)) < len(steps) or times != sorted(times)
     block: dict[str, Any] = {
         "project": "p", "run_id": "r", "key": key, "level": level, "count": len(rows),
@@ -84,7 +84,8 @@ def built(rows: list[Row]) -> list[dict[str, Any]]:
     for name in times:
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, table.column(name).cast(pa.int64()))
-    return table.to_pylist()
+    out: list[dict[str, Any]] = table.to_pylist()
+    return out
 
 
 def same(a: Any, b: Any, name: str) -> bool:
