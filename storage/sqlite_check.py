@@ -6,6 +6,7 @@ SQLite has no checksums: a flipped bit in a page's structure is found by `integr
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Finding, Mark
@@ -135,14 +136,13 @@ def _columns(connection: Connection, table: str) -> list[str]:
 
 
 def _top(connection: Connection) -> int:
-    """Return a bound of all numbers; what is beyond an unreadable page may be the last."""
-    top = 0
-    for table, number in _physical():
-        try:
-            [(most,)] = connection.rows(f"select max({number or 0}) from {table}")
-        except StoreError:
-            most = 1 << 20
-        top = max(top, most or 0)
+    """Return a number above all that can be found; a table whose last page is damaged is bounded by the others."""
+    top = 4096
+    counts = [f"select max({number or 0}) from {table}" for table, number in _physical()]
+    for count in [*counts, "select max(rid) from runs indexed by sqlite_autoindex_runs_1"]:
+        with suppress(StoreError):
+            [(most,)] = connection.rows(count)
+            top = max(top, most or 0)
     return top + 1
 
 
@@ -177,10 +177,13 @@ def _fill_gaps(connection: Connection, fresh: Connection) -> None:
         ids = connection.rows(f"select rid, {_RUN_ID} from runs indexed by sqlite_autoindex_runs_1")
     except StoreError:  # the index is damaged too: such runs stay nameless
         ids = []
-    note = "this row was damaged; its values are kept"
+    fixed = {c.name: "" for c in RUNS.columns if not c.nullable and c.name != _RUN_ID}
+    fixed |= {"error": "this row was damaged; the values of the run are kept"}
+    columns = ", ".join(name(c) for c in fixed)
+    holes = ", ".join("?" * len(fixed))
     fresh.executemany(
-        f"insert or ignore into runs (rid, {_RUN_ID}, present, error) values (?, ?, 1, ?)",
-        [(*pair, note) for pair in ids],
+        f"insert or ignore into runs (rid, {_RUN_ID}, present, {columns}) values (?, ?, 1, {holes})",
+        [(*pair, *fixed.values()) for pair in ids],
     )
     for table, number, column in (("runs", "rid", _RUN_ID), ("keys", "kid", _KEY)):
         used = {
