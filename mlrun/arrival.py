@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.contracts import CanDeleteRuns, PointFilter
 from mlrun.errors import ObjectError, SchemaMismatch, StoreError
 from mlrun.filelock import FileLock
+from mlrun.recovery import KIND
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -132,7 +133,9 @@ def _known(store: Store, run_ids: list[str]) -> set[str]:
     from mlrun.query import snapshot
 
     with snapshot(store) as sight:
-        return set(sight.rows(RUNS, run_ids)["run_id"])
+        found = sight.rows(RUNS, run_ids)
+    # of a recovered run only the points are there: the export has all of it
+    return {r for r, kind in found.select("run_id", "kind").iter_rows() if kind != KIND}
 
 
 def _put_objects(store: Store, folder: Path, objects: dict[str, int]) -> int:
@@ -247,6 +250,9 @@ def _put_runs(store: Store, records: dict[str, pl.DataFrame], new: list[str]) ->
     for start in range(0, len(new), _BATCH):
         batch = pl.col("run_id").is_in(new[start : start + _BATCH])
         ops: list[Op] = [
+            ("del", SUMMARIES.name, {"run_id": r}) for r in new[start : start + _BATCH]
+        ]
+        ops += [
             ("put", table.name, row)
             for table in (RUNS, PARAMS, RESULTS, TAGS)
             for row in _rows(records[table.name].filter(batch))

@@ -8,6 +8,7 @@ from mlrun.contracts import Finding
 from mlrun.liveness import is_alive
 from mlrun.query import snapshot
 from mlrun.reachable import referenced
+from mlrun.recovery import orphans, recover
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, METRICS, RUNS, SUMMARIES
 
 if TYPE_CHECKING:
@@ -19,22 +20,49 @@ if TYPE_CHECKING:
     from mlrun.query import Snapshot
     from mlrun.store import Store
 
-__all__ = ["cross_check"]
+__all__ = ["compare_artifacts", "compare_points"]
 
 _EXAMPLES = 20  # findings of one kind that are told one by one
 
 
-def cross_check(store: Store) -> list[Finding]:
-    """Compare the parts; changes nothing."""
+def compare_points(store: Store, *, repair: bool = False) -> list[Finding]:
+    """Compare runs, their summaries and writers with the points that are stored.
+
+    Args:
+        store: the store.
+        repair: list runs again that have only their points left.
+    """
+    done = _recover(store) if repair else []
     with snapshot(store) as sight:
-        runs = sight.rows(RUNS, None)
-        artifacts = sight.shared(ARTIFACTS)
-        found = [
+        return [
+            *done,
+            *_check_writers(sight.journal, sight.rows(RUNS, None)),
+            *_check_orphans(store, sight),
             *_check_counts(store, sight),
-            *_check_writers(sight.journal, runs),
-            *_check_names(sight, artifacts),
         ]
-    return [*found, *_check_objects(store, artifacts.to_dicts(), runs.to_dicts())]
+
+
+def compare_artifacts(store: Store) -> list[Finding]:
+    """Compare artifacts, their names and lineage with the bytes that are stored."""
+    with snapshot(store) as sight:
+        runs = sight.rows(RUNS, None).to_dicts()
+        artifacts = sight.shared(ARTIFACTS)
+        dangling = list(_check_names(sight, artifacts))
+    return [*dangling, *_check_objects(store, artifacts.to_dicts(), runs)]
+
+
+def _recover(store: Store) -> list[Finding]:
+    count = recover(store)
+    what = f"{count} runs had points and no record: they are listed again, as lost, without parameters and results"
+    return [Finding("repaired", "runs", what)] if count else []
+
+
+def _check_orphans(store: Store, sight: Snapshot) -> Iterator[Finding]:
+    found = orphans(store, sight)
+    if found:
+        first = ", ".join(list(found)[:3])
+        what = f"{sum(found.values()):,} points of {len(found)} runs that have no record ({first})"
+        yield Finding("repairable", "runs", f"{what}; after a killed import, import again")
 
 
 def _check_counts(store: Store, sight: Snapshot) -> Iterator[Finding]:
@@ -57,6 +85,7 @@ def _check_counts(store: Store, sight: Snapshot) -> Iterator[Finding]:
     )
     # a writer may have gone on between the two looks: only fewer rows than counted are a loss
     wrong = both.filter(pl.col("rows") != pl.col("count")).sort(by)
+    wrong = wrong.filter(~pl.col("run_id").is_in(list(orphans(store, sight))))
     live = _written_now(sight)
     for run_id, key, count, number in (
         wrong.select(*by, "count", "rows").head(_EXAMPLES).iter_rows()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import CanCheck, Finding
-from mlrun.errors import MlrunError
+from mlrun.errors import CorruptStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,26 +47,34 @@ def examine(
         quick: leave out what reads every byte of objects and series files.
         progress: told what is being looked at.
     """
-    from mlrun.crosscheck import cross_check
+    from mlrun.crosscheck import compare_artifacts, compare_points
     from mlrun.journal.verify import verify_journal
 
-    checks: list[tuple[str, Callable[[], list[Finding]]]] = [
-        ("store.json", lambda: list(_check_folder(store, repair=repair))),
-        ("journal", lambda: [*verify_journal(store.journal, repair=repair), *_refused(store)]),
-        ("mlrun.db", lambda: _check_part(store, "records", repair)),
-    ]
-    if not quick:
-        checks += [
-            ("series", lambda: _check_part(store, "series", repair)),
-            ("objects", lambda: _check_part(store, "objects", repair)),
-        ]
-    checks.append(("records and series", lambda: cross_check(store)))
+    checks: dict[str, Callable[[], list[Finding]]] = {
+        "store.json": lambda: list(_check_folder(store, repair=repair)),
+        "journal": lambda: [*verify_journal(store.journal, repair=repair), *_refused(store)],
+        "mlrun.db": lambda: [
+            *_open_records(store, repair=repair),
+            *_check_part(store, "records", repair),
+        ],
+        "series": lambda: _check_part(store, "series", repair),
+        "objects": lambda: _check_part(store, "objects", repair),
+        "points of runs": lambda: compare_points(store, repair=repair),
+        "bytes of artifacts": lambda: compare_artifacts(store),
+    }
+    for name in ("series", "objects") if quick else ():
+        del checks[name]
     found: list[Finding] = []
-    for name, check in checks:
+    for name, check in checks.items():
+        if (
+            any(f.where == "store.json" and f.severity == "repairable" for f in found)
+            and name != "journal"
+        ):
+            continue  # the store does not open: --repair first
         progress(f"examining {name}")
         try:
             found += check()
-        except (MlrunError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - damaged bytes make every library fail in its own way
             found.append(Finding("lost", name, f"cannot be examined: {error}"))
     order = ("lost", "repairable", "repaired", "note")
     return sorted(dict.fromkeys(found), key=lambda f: (order.index(f.severity), f.where))
@@ -73,6 +83,23 @@ def examine(
 def _check_part(store: Store, part: str, repair: bool) -> list[Finding]:
     opened: Any = getattr(store, part)
     return list(opened.check(repair=repair)) if isinstance(opened, CanCheck) else []
+
+
+def _open_records(store: Store, *, repair: bool) -> Iterator[Finding]:
+    """Move a records file aside that is no database any more: the store opens again, and points tell of their runs."""
+    try:
+        _ = store.records
+    except CorruptStore as error:
+        path = store.folder / "mlrun.db"
+        if not repair or not path.exists():
+            raise
+        aside = path.with_name(f"mlrun.db.damaged-{int(time.time())}")
+        os.replace(path, aside)
+        for suffix in ("-wal", "-shm"):
+            side = path.with_name(path.name + suffix)
+            if side.exists():
+                os.replace(side, aside.with_name(aside.name + suffix))
+        yield Finding("lost", "mlrun.db", f"{error}; it was moved to {aside.name}")
 
 
 def _check_folder(store: Store, *, repair: bool) -> Iterator[Finding]:
@@ -121,8 +148,6 @@ def _check_place(store: Store) -> Iterator[Finding]:
 
 
 def _leftovers(folder: Path, *, repair: bool) -> Iterator[Finding]:
-    import shutil
-
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(_LEFTOVERS) or _is_fresh(path):
             continue
@@ -135,8 +160,6 @@ def _leftovers(folder: Path, *, repair: bool) -> Iterator[Finding]:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a living process may still be at work on it: changed within a day."""
-    import time
-
     return time.time() - path.stat().st_mtime < 86_400
 
 
