@@ -103,8 +103,8 @@ def _compared(
     forms = _forms(name, kids)
     if forms is None:
         return None
-    texts = [i.value for i in literals if i.kind == "text"]
-    numbers = [literal_number(i) for i in literals if i.kind in ("number", "bool")]
+    texts: list[Any] = [i.value for i in literals if i.kind == "text"]
+    numbers: list[Any] = [literal_number(i) for i in literals if i.kind in ("number", "bool")]
     numbers = [n for n in numbers if n == n]  # NaN equals nothing
     return [
         _stretch(stretch, op, values)

@@ -14,6 +14,7 @@ from mlrun.contracts import Op, OrderKey, RunQuery
 from mlrun.tables import SUMMARIES
 from mlrun.testing.records_ops import run_put, value_put
 from mlrun.where import parse, parse_order
+from mlrun.where.ast import Compare, InList, Literal_, Logic, Name, Not
 
 __all__ = ["FindConformance"]
 
@@ -246,7 +247,13 @@ class FindConformance:
         assert self._found(records, where=parse("params.x > 1")) == []
 
     def test_long_lists_and_many_terms(self, some_runs: Any) -> None:
-        items = ", ".join(f"'x{n}'" for n in range(2000))
-        assert self._found(some_runs, where=parse(f"name in ({items}, 'mlp')")) == ["a"]
-        terms = " or ".join(f"name = 'x{n}'" for n in range(1200))
-        assert self._found(some_runs, where=parse(f"{terms} or params.lr = 0.1")) == ["a"]
+        items = (*(f"x{n}" for n in range(2000)), "mlp")
+        name = Name("run", "name")
+        listed = InList(name, tuple(Literal_(i, "text") for i in items))
+        assert self._found(some_runs, where=listed) == ["a"]
+        assert self._found(some_runs, where=Logic("and", (listed, parse("params.lr = 0.1")))) == [
+            "a"
+        ]
+        terms = tuple(Compare("=", name, Literal_(i, "text")) for i in items)
+        assert self._found(some_runs, where=Logic("or", terms)) == ["a"]
+        assert self._found(some_runs, where=Not(Logic("or", terms))) == ["d", "c", "b"]
