@@ -1,12 +1,13 @@
 """Points to summaries: partial aggregates that the records store merges into what it has.
 
 Two ways to the same rows: plain Python for a few points in a process that has not loaded Polars (a training script that
-finishes must not pay for the import), Polars for everything else. A test holds them equal.
+finishes must not pay for the import) and in a child forked from one that has, Polars for everything else. A test holds them equal.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FEW", "fold", "fold_points", "fold_rows"]
 
 FEW = 4_000  # points that plain Python folds in about 5 ms
+_polars_is_dead = False  # its threads stayed in the parent: in this forked child it would wait for them for ever
 
 
 def fold(
@@ -32,7 +34,7 @@ def fold(
     waiting = journal.waiting_rows(after, upto)
     if not waiting:
         return []
-    if "polars" not in sys.modules and waiting <= FEW:
+    if _polars_is_dead or ("polars" not in sys.modules and waiting <= FEW):
         return fold_rows(journal.rows(METRICS.name, after=after, upto=upto))
     return fold_points(journal.points(METRICS.name, after=after, upto=upto))
 
@@ -100,3 +102,12 @@ def fold_points(points: pa.Table) -> list[tuple[Any, ...]]:
         .collect()
     )
     return folded.rows()
+
+
+def _after_fork() -> None:
+    global _polars_is_dead  # a process is forked once
+    _polars_is_dead = "polars" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
