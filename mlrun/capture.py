@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlrun.run import Run
     from mlrun.store import Store
 
-__all__ = ["attach", "detach", "known_provenance"]
+__all__ = ["attach", "detach", "flush", "known_provenance"]
 
 _PROVENANCE_WAIT = (
     0.003  # seconds that the end of a run waits for facts that are still being gathered
@@ -70,6 +70,11 @@ class _Console:
             if not self.listening:
                 later(_LINGER, self.stop_if_idle)
 
+    def flush(self) -> None:
+        with self.lock:
+            if self.capture is not None:
+                self.capture.flush()
+
     def stop_if_idle(self) -> None:
         with self.lock:
             if not self.listening:
@@ -104,6 +109,11 @@ def attach(run: Run) -> None:
             _waiting.append(run)
         submit(_gather_for_waiting)
     later(_LOOK, lambda: _look(run))
+
+
+def flush() -> None:
+    """Store what was printed so far."""
+    _console.flush()
 
 
 def detach(run: Run) -> None:

@@ -171,8 +171,11 @@ class Run(RunFacts, RunArtifacts):
         """Return when everything logged so far is on the disk, safe from a power cut too."""
         if self.writer is None:
             return
+        from mlrun.capture import flush as flush_capture
+
         try:
             self._records.flush()
+            flush_capture()
             self.writer.sync()
         except Exception as error:  # noqa: BLE001  a full disk must not end a training run
             self.warn("flush", f"flush() failed: {as_text(error)}")
