@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,18 +87,19 @@ def _download(store: Store, found: pl.DataFrame, target: Path) -> pl.DataFrame:
 
     distinct = found.unique(["project", "key", "version"], maintain_order=True)
     target.mkdir(parents=True, exist_ok=True)
+    names = distinct.select("project", "key", "version").rows()
+    items = [mlrun.get_artifact(artifact_uri(*name), store=store) for name in names]
+    files = Counter(item.file_name for item in items)
     copied = []
-    with progress("downloading", total=distinct.height) as advance:
-        for project, key, version in distinct.select("project", "key", "version").iter_rows():
-            item = mlrun.get_artifact(artifact_uri(project, key, version), store=store)
-            # two artifacts may have files of one name
-            place = target / item.file_name
-            if place.exists():
-                place = target / f"{item.sha256[:12]}-{item.file_name}"
+    with progress("downloading", total=len(items)) as advance:
+        for item in items:
+            # files of one name are told apart by their content
+            alone = files[item.file_name] == 1
+            place = target / (item.file_name if alone else f"{item.sha256[:12]}-{item.file_name}")
             if place.exists():
                 note(f"{place} is there already")
             else:
                 place = item.download(place)
-            copied.append({"project": project, "key": key, "version": version, "path": str(place)})
+            copied.append((item.project, item.key, item.version, str(place)))
             advance(1)
-    return pl.DataFrame(copied)
+    return pl.DataFrame(copied, schema=["project", "key", "version", "path"], orient="row")

@@ -93,13 +93,20 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code, and prints errors as one line on stderr."""
+    if "_MLRUN_COMPLETE" in os.environ:
+        cli.main(args=args, prog_name="mlrun")  # a shell asks for completions
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        result = cli.main(args=args, prog_name="mlrun", standalone_mode=False)
+        with cli.make_context("mlrun", words) as ctx:
+            cli.invoke(ctx)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        sys.stdout.flush()
+        return done.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
@@ -111,7 +118,7 @@ def run(args: Sequence[str] | None = None) -> int:
             raise
         click.echo(f"mlrun: {_message(error)}", err=True)
         return _code(error)
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def _code(error: Exception) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["runs"]
 
 _FIRST = ["run_id", "name", "project", "state", "started_at", "duration", "tags"]
-_PADDING = 2  # between two columns of a table
+_PADDING = 3  # between two columns of a table
 
 
 @click.command()
@@ -139,8 +139,10 @@ def _fitting(found: pl.DataFrame, chosen: list[str] | None) -> tuple[pl.DataFram
     wanted.sort(key=lambda c: ("metrics", "results", "params").index(c.partition(".")[0]))
     room = Console().width - sum(_width(found, c) for c in keep)
     for name in wanted:
-        if found[name].null_count() < found.height and (room := room - _width(found, name)) >= 0:
+        width = _width(found, name)
+        if found[name].null_count() < found.height and width <= room:
             keep.append(name)
+            room -= width
     return found.select(keep), len(wanted) + len(_FIRST) - len(keep)
 
 
@@ -151,4 +153,4 @@ def _tells(found: pl.DataFrame, column: str) -> bool:
 
 
 def _width(found: pl.DataFrame, column: str) -> int:
-    return max([len(column), *(len(say(v)) for v in found[column].head(50))]) + _PADDING
+    return max([len(column), *(len(say(v)) for v in found[column].head(50).to_list())]) + _PADDING
