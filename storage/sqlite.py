@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 
-from .sqlite_apply import apply, plan, read_marks
+from .sqlite_apply import apply, read_marks
 from .sqlite_connect import connect, transaction
 from .sqlite_library import Pool, lease
+from .sqlite_plan import plan
 from .sqlite_schema import create, name, open_version, source
 
 if TYPE_CHECKING:

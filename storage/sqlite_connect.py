@@ -43,6 +43,10 @@ class Connection(Protocol):
         """Run a query."""
         ...
 
+    def each(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a query of one parameter for every value, and return all rows."""
+        ...
+
     def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
         """Run a query, once for every row if a batch is given; types are those that SQLite finds."""
         ...
@@ -149,6 +153,11 @@ class SQLiteConnection:
         with self._told():
             return self._db.execute(sql, params).fetchall()
 
+    def each(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._told():
+            execute = self._db.execute
+            return [row for value in values for row in execute(sql, (value,))]
+
     def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
         import pyarrow as pa
 
@@ -227,6 +236,15 @@ class ADBCConnection:
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return _tuples(self.arrow(sql, params))
+
+    def each(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        from .sqlite_arrays import batch_of
+
+        if not values:
+            return []
+        with self._told():
+            batch = batch_of([(value,) for value in values])
+        return _tuples(self.arrow(sql, batch))
 
     def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
         import pyarrow as pa
