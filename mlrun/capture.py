@@ -10,9 +10,12 @@ import json
 import os
 import sys
 import threading
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlrun.background import later, submit
+from mlrun.errors import MlrunError
 from mlrun.tables import SYSTEM_METRICS
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ _LOOK = 10.0  # seconds between two looks for dropped points
 # by store (which holds the list of packages), with and without git: gathered once a process
 _facts: dict[tuple[str, bool], dict[str, Any]] = {}
 _waiting: list[Run] = []
+_watched: dict[int, Run] = {}
+_looking = False
 _lock = threading.Lock()
 
 
@@ -108,7 +113,8 @@ def attach(run: Run) -> None:
         with _lock:
             _waiting.append(run)
         submit(_gather_for_waiting)
-    later(_LOOK, lambda: _look(run))
+    _watched[id(run)] = run
+    _begin_to_look()
 
 
 def flush() -> None:
@@ -118,6 +124,7 @@ def flush() -> None:
 
 def detach(run: Run) -> None:
     """Stop recording; what was printed before is stored."""
+    _watched.pop(id(run), None)
     if run.settings.console:
         _console.detach(run)
     if run.system_channel is not None:
@@ -136,10 +143,29 @@ def known_provenance(settings: Settings, store: Store | None) -> dict[str, Any]:
     return _facts.get((store.url, settings.git), {}) if store is not None else {}
 
 
-def _look(run: Run) -> None:
-    if run.state == "running" and not run.inherited:
+def _begin_to_look() -> None:
+    global _looking  # one look serves all runs
+    if not _looking:
+        _looking = True
+        submit(_load_the_end)
+        later(_LOOK, _look)
+
+
+def _look() -> None:
+    global _looking  # ends with the last run
+    for run in list(_watched.values()):
         run.tell_drops()
-        later(_LOOK, lambda: _look(run))
+    _looking = bool(_watched)
+    if _looking:
+        later(_LOOK, _look)
+
+
+def _load_the_end() -> None:
+    """Load what the end of a run needs, so that `finish()` and the interpreter's end do not wait for imports."""
+    from mlrun.registry import storage_class
+
+    import_module("mlrun.journal.absorb")
+    storage_class("sqlite://")
 
 
 def _gather_for_waiting() -> None:
@@ -162,14 +188,17 @@ def _gather(settings: Settings, store: Store) -> dict[str, Any]:
     packages = facts.pop("packages", None)
     if packages:
         text = json.dumps(packages, ensure_ascii=False).encode("utf-8", "replace")
-        stored = store.objects.put(text)
-        facts["packages"] = {"count": len(packages), "sha256": stored.sha256, "uri": stored.uri}
+        with suppress(MlrunError, OSError):  # a full disk: the other facts are worth having
+            stored = store.objects.put(text)
+            facts["packages"] = {"count": len(packages), "sha256": stored.sha256, "uri": stored.uri}
     _facts[store.url, settings.git] = facts
     return facts
 
 
 def _renew_after_fork() -> None:
-    global _console, _lock  # may have been held at the fork; the console is the parent's to hear
+    global _console, _lock, _looking  # locks may have been held at the fork; the console is the parent's to hear
+    _looking = False
+    _watched.clear()
     _console = _Console()
     _lock = threading.Lock()
     _waiting.clear()  # the parent does that

@@ -71,7 +71,7 @@ def install() -> None:
     global _installed  # hooks are the process's
     if not _installed:
         _installed = True
-        atexit.register(end_all)
+        atexit.register(_at_exit)
         sys.exit = _exit  # the only place where an exit code can be seen
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -149,6 +149,15 @@ def end_all() -> None:
     for writer in list(_writers.values()):
         with suppress(Exception):  # the files stay as they are, and are sealed by who absorbs them
             writer.close()
+
+
+def _at_exit() -> None:
+    end_all()
+    if isinstance(last_error(), KeyboardInterrupt) and not _is_interactive():
+        # What runs at exit wipes the interpreter's note that ctrl-C ended it, and with it the exit status that shells
+        # and schedulers look at; raising it once more from a string puts the note back.
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 def _verdict(key: int, run: Run) -> tuple[str, str | None]:

@@ -173,7 +173,9 @@ def open_run(
         _allow(run_id, resume, found, store)
     row = _row(store, found, settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
-        row.provenance.update(known_provenance(settings, store))  # of an earlier run of this process
+        row.provenance.update(
+            known_provenance(settings, store)
+        )  # of an earlier run of this process
     ops = _describe(row, said, changes.setdefault)
     attached = store is not None and found is not None and is_owned_elsewhere(store, found)
     with _usable(store):
