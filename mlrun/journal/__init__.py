@@ -6,6 +6,7 @@ A process appends to files of its own; any reader maps the same files. This page
 journal/<writer>/          one per writer slot; "w-" + 12 hex digits, unique for ever, never removed
     lock                   flock, held by the living writer process (or for a moment by who adopts a dead one)
     owner.json             who holds the slot: claim, host, machine and boot id, pid; which numbers are given out
+    adopted                the last claim that an adopter found dead
     heartbeat              microseconds; only where the journal lies on a network file system
     0000000012.seg         points: fixed columns in shared memory, `0000000012.dict` names their ids
     0000000007.rec         operations on records       } frames: length, CRC, JSON
@@ -45,8 +46,9 @@ for every block of every column; sealing a log fixes where it ends (behind its l
 before its dictionary; a writer unlinks what it never published anything in. A mapped file stays readable afterwards.
 Nothing is ever cut short in place: a reader that maps a file never loses the ground under it.
 
-**Readers** hold nothing. They look who is alive first, then list and map everything, and only then open the stores;
-a file that vanishes between the listing and the opening was absorbed in between, and the stores have it.
+**Readers** hold nothing. They look who is alive first, then list and map everything, and only then open the stores; a
+file that vanishes between the listing and the opening was absorbed in between, and the stores have it. The newest file
+of a kind is opened first: so what is seen of a writer is what it had written at one instant, without a hole.
 
 **Fork.** The child closes its copies (never LOCK_UN), renews locks, and takes a slot of its own on first use.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +23,9 @@ def _first_line(*paths: str) -> str:
 @cache
 def host_name() -> str:
     """Name of the host, as people know it."""
-    return socket.gethostname()
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    return os.environ.get("COMPUTERNAME", "")
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mlrun.journal.files import SEGMENT, list_numbers, numbered, sync_folder
@@ -37,7 +38,9 @@ class Keeper:
         self._lock = lock
         self._hold = hold
         self._turn = turn
-        self._wake = threading.Event()
+        # A bare lock as a bell, not an Event: a KeyboardInterrupt inside Event.set() may leave its lock held for ever.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._stopping = False
         self._sealed_below = 0
         self._next_beat = 0.0
@@ -51,12 +54,13 @@ class Keeper:
 
     def wake(self) -> None:
         """Look at once."""
-        self._wake.set()
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def stop(self) -> None:
         """End the thread; waits for the step that it is in."""
         self._stopping = True
-        self._wake.set()
+        self.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN)
 
@@ -75,8 +79,7 @@ class Keeper:
                         self._beat()
             except OSError:
                 pass  # a full or failing disk: log() and record() meet it themselves; we try again in a second
-            self._wake.wait(max(0.0, min(_EVERY, next_look - time.monotonic())))
-            self._wake.clear()
+            self._bell.acquire(timeout=max(0.0, min(_EVERY, next_look - time.monotonic())))
 
     def _prepare(self) -> None:
         points = self._hold.points

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlrun.journal import segment as _segment
 from mlrun.journal.files import DICT, numbered, pread
 from mlrun.journal.reclog import LogScan, scan_log
-from mlrun.journal.sealing import Head, damaged_blocks, parse_head
+from mlrun.journal.sealing import Head, SegmentDamage, damaged_blocks, parse_head
 from mlrun.journal.segment import COLUMNS, HEADER_BYTES, column_offsets
 
 if TYPE_CHECKING:
@@ -88,6 +88,14 @@ class MappedSegment:
             return
         spans = zip(COLUMNS, column_offsets(self.head.capacity), strict=True)
         self._copies = [pread(fd, self.rows * width, at) for (_, _, width), at in spans]
+
+    def still_unused(self) -> bool:
+        """Look again whether a writer is still preparing the file (or whether its content is gone)."""
+        try:
+            with open(self.path, "rb") as file:
+                return not parse_head(file.read(HEADER_BYTES), 0).used
+        except (OSError, SegmentDamage):
+            return False  # absorbed meanwhile, or damaged otherwise
 
     def _read_dictionary(self) -> LogScan:
         try:

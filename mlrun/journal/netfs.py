@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 __all__ = ["filesystem_type", "is_network", "local_journal", "parse_mount", "parse_mountinfo"]
@@ -28,19 +26,25 @@ def filesystem_type(path: Path) -> str:
 
     Empty where the system does not say.
     """
+    real = _existing(path)
+    if sys.platform == "win32":
+        return "cifs" if str(real).startswith("\\\\") else ""
+    return _type_under(real, _mounts())
+
+
+def _existing(path: Path) -> Path:
     real = path.absolute()
     while not real.exists() and real != real.parent:
         real = real.parent
-    real = Path(os.path.realpath(real))
-    if sys.platform == "win32":
-        return "cifs" if str(real).startswith("\\\\") else ""
+    return Path(os.path.realpath(real))
+
+
+def _mounts() -> list[tuple[str, str]]:
     try:
         text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        mounts = parse_mount(_mount_output())
-    else:
-        mounts = parse_mountinfo(text)
-    return _type_under(real, mounts)
+        return parse_mount(_mount_output())  # macOS has no /proc
+    return parse_mountinfo(text)
 
 
 def is_network(path: Path) -> bool:
@@ -57,6 +61,9 @@ def local_journal(store: Path) -> Path:
     `$XDG_STATE_HOME/mlrun/journal/<hash of the store's path>`; where that lies on a network too (a shared home), a
     folder of this user in the place for temporary files that outlive a boot. It is not made.
     """
+    import hashlib
+    import tempfile
+
     name = hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:16]
     homes = [_state_home() / "mlrun"]
     user = f"mlrun-{os.getuid()}" if hasattr(os, "getuid") else "mlrun"
@@ -71,7 +78,7 @@ def _state_home() -> Path:
     if found := os.environ.get("XDG_STATE_HOME"):
         return Path(found)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()))
+        return Path(os.environ["LOCALAPPDATA"])
     return Path("~/.local/state").expanduser()
 
 

@@ -7,7 +7,6 @@ and a reader finds its way again behind damage. The header says where a sealed f
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,11 +100,14 @@ class RecordLog:
             data = _UNSEALED + data
         self._torn = True
         written = os.write(self.fd, data)
-        if written < len(data):
+        try:
+            while written < len(data):  # seldom; the rest either fits or says why it does not
+                written += os.write(self.fd, data[written:])
+        except OSError:
             if not self.size:
                 os.ftruncate(self.fd, 0)  # half a header; no reader maps a file this small
                 self._torn = False
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            raise
         self.size = os.fstat(self.fd).st_size
         self._torn = False
         return self.size

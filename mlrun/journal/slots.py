@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -150,7 +149,7 @@ def _write_owner(folder: Path, owner: Owner, *, sync: bool) -> None:
 
 
 def _replace(path: Path, data: bytes, *, sync: bool) -> None:
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
         try:
@@ -192,7 +191,7 @@ def claim(journal: Path) -> Slot:
         if slot is not None:
             return slot
     while True:
-        folder = journal / f"w-{secrets.token_hex(6)}"
+        folder = journal / f"w-{os.urandom(6).hex()}"
         folder.mkdir(mode=0o700)
         lock = try_lock(folder / "lock", create=True)
         if lock is None:
@@ -243,9 +242,19 @@ def probe_alive(folder: Path) -> bool:
     counts as alive until its heartbeat is five minutes old.
     """
     owner = read_owner(folder)
+    if owner is not None and _adopted(folder) == owner.claim:
+        return False  # the lock, if it is held, is held by who adopts
     if owner is not None and not owner.here and is_network(folder):
         return _heard_of(folder, owner)
     return is_locked(folder / "lock")
+
+
+def _adopted(folder: Path) -> int:
+    """Return the last claim that somebody saw dead; 0 for none."""
+    try:
+        return int((folder / "adopted").read_bytes())
+    except (OSError, ValueError):
+        return 0  # never adopted
 
 
 def _heard_of(folder: Path, owner: Owner) -> bool:
@@ -280,6 +289,14 @@ def adopt(folder: Path) -> Iterator[Adoption | None]:
         yield None
         return
     try:
+        owner = read_owner(
+            folder
+        )  # again: between the first look and the lock it may have been claimed and let go
+        if owner is not None and _adopted(folder) != owner.claim:
+            with suppress(
+                OSError
+            ):  # a full disk: the dead claim looks alive while we hold its lock
+                _replace(folder / "adopted", str(owner.claim).encode(), sync=False)
         yield Adoption(folder, list(seal_slot(folder)))
     finally:
         lock.release()

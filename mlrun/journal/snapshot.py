@@ -248,6 +248,11 @@ class JournalSnapshot:
                     yield writer, seg, first
 
     def _open_slot(self, folder: Path, *, verify: bool) -> None:
+        """Open a slot's files so that what is seen of each kind is what was there at one instant.
+
+        The newest file is opened first: what it holds was written when the older ones were complete. Logs come before
+        segments: of a run that is recorded as ended, every point is seen.
+        """
         owner, alive = _who(folder)
         info = WriterInfo(
             folder.name,
@@ -257,21 +262,21 @@ class JournalSnapshot:
             owner.host if owner else "",
         )
         self.writers[info.name] = info
-        found = list_numbers(folder)
+        found = _list_settled(folder)
         logs = self._logs[info.name] = {
-            kind: list(self._open_logs(folder, kind, found[kind])) for kind in (LOG, TEXT)
+            kind: list(self._open_logs(folder, kind, found[kind]))[::-1] for kind in (LOG, TEXT)
         }
         info.logs = [_log_info(log) for log in logs[LOG]]
         info.texts = [_log_info(log) for log in logs[TEXT]]
         segments = self._segments[info.name] = []
-        for number in found[SEGMENT]:
+        for number in reversed(found[SEGMENT]):
             seg = self._open_segment(numbered(folder, number, SEGMENT), number, verify=verify)
             if seg is not None:
-                segments.append(seg)
-                info.segments.append(SegmentInfo(number, seg.rows, seg.head.sealed))
+                segments.insert(0, seg)
+                info.segments.insert(0, SegmentInfo(number, seg.rows, seg.head.sealed))
 
     def _open_logs(self, folder: Path, kind: str, numbers: list[int]) -> Iterator[_Log]:
-        for number in numbers:
+        for number in reversed(numbers):
             try:
                 yield _Log(numbered(folder, number, kind), number)
             except FileNotFoundError:
@@ -296,8 +301,12 @@ class JournalSnapshot:
             self._add("repairable", path, "its seal is damaged; the points are read unchecked")
         for first, end in seg.bad:
             self._add("lost", path, f"rows {first} to {end - 1} are not what was written")
-        if seg.rows and not seg.dictionary.records and not path.exists():
-            return None  # absorbed between the opening of its two files
+        if seg.rows and not seg.dictionary.records:
+            if not path.exists():
+                return None  # absorbed between the opening of its two files
+            self._add("lost", path, f"its dictionary is gone: {seg.rows} points have no name")
+        if not seg.head.used and seg.dictionary.records and seg.still_unused():
+            self._add("lost", path, "it is empty, but points were written to it")
         self._tell(path.with_suffix(".dict"), seg.dictionary, alive=True)
         return seg
 
@@ -319,6 +328,19 @@ class JournalSnapshot:
 def _log_info(log: _Log) -> LogInfo:
     scan = log.scan()
     return LogInfo(log.number, scan.end, scan.sealed)
+
+
+def _list_settled(folder: Path) -> dict[str, list[int]]:
+    """List the numbers so that none below the highest is missing.
+
+    A listing during which files are made may show a younger one and not the older. What a first listing shows was made
+    before a second one begins, and with it everything of a lower number.
+    """
+    first, second = list_numbers(folder), list_numbers(folder)
+    return {
+        kind: [n for n in numbers if n <= max(first[kind], default=0)]
+        for kind, numbers in second.items()
+    }
 
 
 def _who(folder: Path) -> tuple[Owner | None, bool]:

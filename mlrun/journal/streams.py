@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["ROTATE_BYTES", "LogStream", "PointStream"]
 
 ROTATE_BYTES = 4 << 20
+_RETIRED = 1  # segments that may wait for the keeper to unmap them
 _RETRY = 1.0  # seconds between two tries to find space
 
 
 class LogStream:
-    """Records over numbered logs; a log that has grown to ROTATE_BYTES is sealed."""
+    """Records over numbered logs; one that has grown to ROTATE_BYTES (an eighth of a bound) is sealed."""
 
-    def __init__(self, slot: Slot, kind: str) -> None:
+    def __init__(self, slot: Slot, kind: str, max_bytes: int = 0) -> None:
+        # An open log cannot be unlinked: it must not fill a small bound for ever.
+        self._rotate = min(ROTATE_BYTES, max_bytes // 8) if max_bytes else ROTATE_BYTES
         self._slot = slot
         self._kind = kind
         self.log: RecordLog | None = None
@@ -38,7 +41,7 @@ class LogStream:
             OSError: it was not recorded.
         """
         log = self.log
-        if log is not None and log.size >= ROTATE_BYTES:
+        if log is not None and log.size >= self._rotate:
             self.log = None  # first: what is sealed must not be appended to, whatever interrupts us
             log.seal()
             log = None
@@ -50,7 +53,7 @@ class LogStream:
 
     def position(self) -> tuple[int, int]:
         """Number of the log that takes the next record, and its size."""
-        if self.log is None or self.log.size >= ROTATE_BYTES:
+        if self.log is None or self.log.size >= self._rotate:
             return self._slot.next_number(self._kind), 0
         return self.number, self.log.size
 
@@ -109,6 +112,10 @@ class PointStream:
         seg, self.current = self.current, None
         if seg is not None:
             self.retired.append(seg)
+        while (
+            len(self.retired) > _RETIRED
+        ):  # the keeper waits for a slow disk: memory stays bounded
+            self.retired.pop(0).close()
 
     def _take_spare(self, rows: int) -> Segment | None:
         spare, self._spare = self._spare, None

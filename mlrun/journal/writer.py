@@ -193,8 +193,8 @@ class Writer:
     def close(self) -> None:
         """Seal all files and let the slot go. Idempotent; channels and the writer may be used again."""
         with self.lock:
-            hold, self._hold = self._hold, None
             self._turn()
+            hold, self._hold = self._hold, None
         if hold is None:
             return
         if hold.keeper is not None:
@@ -254,9 +254,7 @@ class Writer:
                 return None
             seg.define((channel.table, channel.project, channel.run_id), [k for k, _ in points])
         except OSError:
-            return (
-                None  # no space for the slot or the dictionary: the points are counted as dropped
-            )
+            return None  # no space for the slot or the dictionary: the points are dropped
         return seg
 
     def _held(self) -> Hold:
@@ -275,8 +273,8 @@ class Writer:
                 slot,
                 space,
                 PointStream(slot, space, self._turn),
-                LogStream(slot, LOG),
-                LogStream(slot, TEXT),
+                LogStream(slot, LOG, space.max_bytes),
+                LogStream(slot, TEXT, space.max_bytes),
             )
             hold.keeper = Keeper(self.lock, hold, self._turn)
             self._hold = hold
