@@ -155,9 +155,7 @@ def _register(overlay: Overlay, row: dict[str, Any], view: RecordsView) -> None:
     pending = overlay.tables.setdefault(ARTIFACTS.name, {})
     stored = view.scan(ARTIFACTS, where={"project": [project], "key": [key]}).to_pylist()
     known = stored + [r for r in pending.values() if (r["project"], r["key"]) == (project, key)]
-    same = [
-        r["version"] for r in known if (r["sha256"], r["type"]) == (row.get("sha256"), row["type"])
-    ]
+    same = [r["version"] for r in known if _content(r) == _content(row)]
     version = same[0] if same else max((r["version"] for r in known), default=0) + 1
     if not same:
         fields = {c: row.get(c) for c in ARTIFACTS.names}
@@ -176,6 +174,11 @@ def _register(overlay: Overlay, row: dict[str, Any], view: RecordsView) -> None:
             "updated_at": row["created_at"],
         }
         overlay.tables.setdefault(ALIASES.name, {})[(project, key, alias)] = named
+
+
+def _content(row: Mapping[str, Any]) -> tuple[str, Any]:
+    """What makes two artifacts one version: type and hash, or the address where there is no hash."""
+    return row["type"], row.get("sha256") or row.get("uri")
 
 
 def _merge_summary(rows: dict[tuple[Any, ...], dict[str, Any]], part: Sequence[Any]) -> None:

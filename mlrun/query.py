@@ -64,19 +64,27 @@ class Snapshot:
     view: RecordsView
     overlay: Overlay
 
-    def rows(self, table: Table, run_ids: Sequence[str] | None) -> pl.DataFrame:
-        """Return a per-run table's rows of these runs (None for all), pending ones included."""
+    def rows(
+        self, table: Table, run_ids: Sequence[str] | None, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Return a per-run table's rows of these runs (None for all), pending ones included.
+
+        Args:
+            table: RUNS, PARAMS, RESULTS, TAGS or SUMMARIES.
+            run_ids: whose rows.
+            columns: only these, `run_id` among them; None for all.
+        """
         pending = self.overlay.run_ids
         if run_ids is None:
-            stored = _frame(self.view.scan(table))
+            stored = _frame(self.view.scan(table, columns=columns))
             if pending:
                 stored = stored.filter(~pl.col("run_id").is_in(list(pending)))
         else:
             settled = [r for r in run_ids if r not in pending]
-            stored = _frame(self.view.scan(table, where={"run_id": settled}))
+            stored = _frame(self.view.scan(table, columns=columns, where={"run_id": settled}))
         if not pending:
             return stored
-        fresh = self.overlay.frame(table)
+        fresh = self.overlay.frame(table).select(stored.columns)
         if run_ids is not None:
             fresh = fresh.filter(pl.col("run_id").is_in(list(run_ids)))
         return pl.concat([stored, fresh])
@@ -150,7 +158,9 @@ def runs(
         everything = query.where is None and query.limit is None and not query.offset
         ids = sight.find(query)
         read = None if everything and query.children and not project else ids
-        tables = {t.name: sight.rows(t, read) for t in (RUNS, *_needed(wanted))}
+        tables = {
+            t.name: sight.rows(t, read, _columns(t, wanted)) for t in (RUNS, *_needed(wanted))
+        }
     return widen(ids, tables, wanted)
 
 
@@ -198,6 +208,18 @@ def _needed(wanted: Iterable[Name] | None) -> tuple[Table, ...]:
     if any(n.scope == "run" and n.key == "tags" for n in wanted):
         tables.append(TAGS)
     return tuple(tables)
+
+
+def _columns(table: Table, wanted: Iterable[Name] | None) -> list[str] | None:
+    """The columns of a table that the wide frame is made of: summaries are many, and mostly only `last` is shown."""
+    if table is RUNS:
+        return list(RUNS.visible)
+    if table is not SUMMARIES:
+        return None
+    kinds = {"last"} if wanted is None else {n.aggregate for n in wanted if n.scope == "metrics"}
+    parts = {"mean": ("sum", "count", "nan")}
+    read = {c for kind in kinds for c in parts.get(kind, (kind,))}
+    return ["run_id", "key", *(c for c in SUMMARIES.names if c in read)]
 
 
 def run_ids_of(given: Any) -> list[str]:

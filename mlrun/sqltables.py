@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlrun.errors import SQLError
+from mlrun.overlay import record_frame
 from mlrun.query import Snapshot, snapshot
 from mlrun.tables import (
     ARTIFACTS,
@@ -109,7 +110,7 @@ class _Tables:
     def _union(self, table: Table, stored: pl.LazyFrame, fresh: pl.DataFrame) -> pl.LazyFrame:
         parts = [self._kept(stored.select(table.visible))]
         if fresh.height:
-            schema = pl.DataFrame(table.schema.empty_table()).select(table.visible).schema
+            schema = record_frame(table, []).select(table.visible).schema
             parts.append(self._kept(fresh.lazy().select(table.visible).cast(schema)))
         return pl.concat(parts)
 

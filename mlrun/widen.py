@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlrun.errors import WhereError
-from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS, Table
+from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlrun.where.ast import Name
 
-__all__ = ["RUN_COLUMNS", "aggregate", "decode_values", "empty_runs", "widen"]
+__all__ = ["RUN_COLUMNS", "aggregate", "decode_values", "widen"]
 
 RUN_COLUMNS = (
     "run_id", "name", "project", "state", "kind", "function", "parent", "iteration", "group", "user", "host",
@@ -180,12 +180,3 @@ def aggregate(kind: str) -> pl.Expr:
     if kind in {"min", "max", "count", "first_step", "last_step"}:
         return pl.col(kind)
     raise WhereError(f"no aggregate {kind!r}")
-
-
-def empty_runs() -> pl.DataFrame:
-    """Return the frame of no runs."""
-    return widen([], {RUNS.name: _empty(RUNS)}, None)
-
-
-def _empty(table: Table) -> pl.DataFrame:
-    return pl.DataFrame(table.schema.empty_table())
