@@ -66,27 +66,37 @@ def import_runs(
     """
     store.prepare()
     store.flush_records()
-    with (
-        open_source(source, store.folder) as (folder, manifest),
-        FileLock(store.folder / "import.lock"),
-    ):
+    lock = FileLock(store.folder / "import.lock")
+    with open_source(source, store.folder) as (folder, manifest), lock:
         progress("checking the export")
         files = {t.name: _checked_files(folder, manifest, t) for t in (*RECORDS, *SERIES)}
-        records = {t.name: _read(files[t.name], t) for t in RECORDS}
-        known = _known(store, records[RUNS.name]["run_id"].to_list())
-        new = [r for r in records[RUNS.name]["run_id"].to_list() if r not in known]
-        counts = {"runs": len(new), "runs_present": len(known)}
-        progress("storing objects")
-        counts["objects"] = _put_objects(store, folder, manifest["objects"])
-        for table in SERIES:
-            progress(f"storing {table.name}")
-            name = "lines" if table.name == "logs" else "points"
-            counts[name] = counts.get(name, 0) + _put_series(store, table, files[table.name], new)
-        progress("storing records")
-        # pending artifacts get their versions when they are absorbed: not between our look and our write
-        with FileLock(store.journal / "records.lock"):
-            counts["versions_renumbered"] = _put_artifacts(store, records, new)
-            _put_runs(store, records, new)
+        return _take(store, folder, manifest["objects"], files, progress)
+
+
+def _take(
+    store: Store,
+    folder: Path,
+    objects: dict[str, int],
+    files: dict[str, list[Path]],
+    progress: Callable[[str], None],
+) -> dict[str, int]:
+    """Store what the checked files of an export hold of runs that are not there yet."""
+    records = {t.name: _read(files[t.name], t) for t in RECORDS}
+    given = records[RUNS.name]["run_id"].to_list()
+    known = _known(store, given)
+    new = [r for r in given if r not in known]
+    counts = {"runs": len(new), "runs_present": len(known)}
+    progress("storing objects")
+    counts["objects"] = _put_objects(store, folder, objects)
+    for table in SERIES:
+        progress(f"storing {table.name}")
+        name = "lines" if table.name == "logs" else "points"
+        counts[name] = counts.get(name, 0) + _put_series(store, table, files[table.name], new)
+    progress("storing records")
+    # pending artifacts get their versions when they are absorbed: not between our look and our write
+    with FileLock(store.journal / "records.lock"):
+        counts["versions_renumbered"] = _put_artifacts(store, records, new)
+        _put_runs(store, records, new)
     return counts
 
 
@@ -226,17 +236,19 @@ def _id(row: dict[str, Any]) -> _Id:
 
 def _numbers(there: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> dict[_Id, int]:
     """Give each imported version its number: that of the same content, else its own if free, else the next."""
-    taken = {_id(r): (r["sha256"], r["type"]) for r in there}
+    taken: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
+    for row in there:
+        taken.setdefault(_id(row)[:2], {})[row["version"]] = (row["sha256"], row["type"])
     numbers: dict[_Id, int] = {}
     for row in wanted:
         content = (row["sha256"], row["type"])
-        mine = {v: c for (p, k, v), c in taken.items() if (p, k) == (row["project"], row["key"])}
+        mine = taken.setdefault(_id(row)[:2], {})
         same = [v for v, c in mine.items() if c == content]
         number = (
             same[0] if same else row["version"] if row["version"] not in mine else max(mine) + 1
         )
+        mine[number] = content
         numbers[_id(row)] = number
-        taken[row["project"], row["key"], number] = content
     return numbers
 
 

@@ -47,6 +47,24 @@ def examine(
         quick: leave out what reads every byte of objects and series files.
         progress: told what is being looked at.
     """
+    found: list[Finding] = []
+    for name, check in _checks(store, repair, quick).items():
+        if (
+            any(f.where == "store.json" and f.severity == "repairable" for f in found)
+            and name != "journal"
+        ):
+            continue  # the store does not open: --repair first
+        progress(f"examining {name}")
+        try:
+            found += check()
+        except Exception as error:  # noqa: BLE001 - damaged bytes make every library fail in its own way
+            found.append(Finding("lost", name, f"cannot be examined: {error}"))
+    order = ("lost", "repairable", "repaired", "note")
+    return sorted(dict.fromkeys(found), key=lambda f: (order.index(f.severity), f.where))
+
+
+def _checks(store: Store, repair: bool, quick: bool) -> dict[str, Callable[[], list[Finding]]]:
+    """What is looked at, in this order: each part first, then what the parts say of each other."""
     from mlrun.crosscheck import compare_artifacts, compare_points
     from mlrun.journal.verify import verify_journal
 
@@ -64,20 +82,7 @@ def examine(
     }
     for name in ("series", "objects") if quick else ():
         del checks[name]
-    found: list[Finding] = []
-    for name, check in checks.items():
-        if (
-            any(f.where == "store.json" and f.severity == "repairable" for f in found)
-            and name != "journal"
-        ):
-            continue  # the store does not open: --repair first
-        progress(f"examining {name}")
-        try:
-            found += check()
-        except Exception as error:  # noqa: BLE001 - damaged bytes make every library fail in its own way
-            found.append(Finding("lost", name, f"cannot be examined: {error}"))
-    order = ("lost", "repairable", "repaired", "note")
-    return sorted(dict.fromkeys(found), key=lambda f: (order.index(f.severity), f.where))
+    return checks
 
 
 def _check_part(store: Store, part: str, repair: bool) -> list[Finding]:

@@ -79,26 +79,35 @@ def export_runs(
 
     with open_sink(target) as sink, snapshot(store) as sight:
         progress("reading records")
-        records = _records(sight, run_ids)
-        tables: dict[str, Any] = {}
-        for table in SERIES:
-            progress(f"writing {table.name}")
-            tables[table.name] = _write_series(store, sight, sink, table, records)
-        for table in RECORDS:
-            tables[table.name] = _write(sink, table, [_arrow(records[table.name], table)])
-        progress("copying objects")
-        objects, missing = _write_objects(store, sink, records)
-        manifest = {
-            "format": FORMAT,
-            "id": uuid7(),
-            "created_at": datetime.now(UTC).isoformat(),
-            "runs": records[RUNS.name].height,
-            "tables": tables,
-            "objects": objects,
-            "missing": missing,
-        }
+        manifest = _write_all(store, sight, sink, _records(sight, run_ids), progress)
         sink.manifest(manifest)
     return manifest
+
+
+def _write_all(
+    store: Store,
+    sight: Snapshot,
+    sink: Sink,
+    records: dict[str, pl.DataFrame],
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for table in SERIES:
+        progress(f"writing {table.name}")
+        tables[table.name] = _write_series(store, sight, sink, table, records)
+    for table in RECORDS:
+        tables[table.name] = _write(sink, table, [_arrow(records[table.name], table)])
+    progress("copying objects")
+    objects, missing = _write_objects(store, sink, records)
+    return {
+        "format": FORMAT,
+        "id": uuid7(),
+        "created_at": datetime.now(UTC).isoformat(),
+        "runs": records[RUNS.name].height,
+        "tables": tables,
+        "objects": objects,
+        "missing": missing,
+    }
 
 
 def _records(sight: Snapshot, run_ids: Sequence[str] | None) -> dict[str, pl.DataFrame]:
