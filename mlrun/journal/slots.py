@@ -13,7 +13,6 @@ from mlrun.contracts import Finding
 from mlrun.ids import now_us
 from mlrun.journal.files import (
     DICT,
-    KINDS,
     LOG,
     SEGMENT,
     TEXT,
@@ -310,15 +309,21 @@ def seal_slot(folder: Path, *, below: int | None = None) -> Iterator[Finding]:
             yield from seal_points(folder, number)
     if below is not None:
         return
-    for kind in KINDS:
-        for number in found[kind] if kind in (LOG, TEXT) else ():
-            path = numbered(folder, number, kind)
-            yield from tell_cut(path, seal_log(path))
-            if not path.stat().st_size:
-                path.unlink()
+    for kind in (LOG, TEXT):
+        for number in found[kind]:
+            yield from _seal_records(numbered(folder, number, kind))
     for number in found[DICT]:
         if not numbered(folder, number, SEGMENT).exists():
             numbered(folder, number, DICT).unlink(missing_ok=True)  # of a segment that is gone
+
+
+def _seal_records(path: Path) -> Iterator[Finding]:
+    try:
+        yield from tell_cut(path, seal_log(path))
+        if not path.stat().st_size:
+            path.unlink()
+    except FileNotFoundError:
+        return  # it was sealed before, and absorbed meanwhile
 
 
 def seal_points(folder: Path, number: int) -> Iterator[Finding]:
@@ -342,7 +347,7 @@ def seal_points(folder: Path, number: int) -> Iterator[Finding]:
         yield Finding(
             "repaired", where_of(path), "its seal was damaged; it was sealed anew, unchecked"
         )
-    if names.exists():
+    with suppress(FileNotFoundError):  # absorbed meanwhile
         yield from tell_cut(names, seal_log(names))
 
 

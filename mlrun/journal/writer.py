@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
+import sys
 import threading
 import time
 import weakref
@@ -55,6 +56,8 @@ class Hold:
         if seg is not None and seg.rows != seg.synced:
             fresh |= not seg.synced
             seg.synced = seg.rows
+            if sys.platform != "linux":
+                seg.map.flush()  # elsewhere fsync does not see what was stored through a mapping
             fds += [os.dup(fd) for fd in (seg.fd, seg.log.fd) if fd >= 0]
         for stream in (self.records, self.texts):
             log = stream.log
