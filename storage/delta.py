@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from mlrun.tables import Table
 
 __all__ = ["DeltaSeries", "DeltaView"]
+
+
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
 
 class DeltaView:
@@ -88,6 +92,10 @@ class DeltaSeries:
         self.folder = Path(unquote(url.removeprefix("delta://")))
         if not self.folder.is_absolute():
             raise ConfigError(f"{url!r} is not absolute: it needs three slashes")
+        if _ESCAPE.search(str(self.folder)):
+            raise ConfigError(
+                f"{self.folder}: Delta takes % and two digits in a path for an escape; rename the folder"
+            )
         self._lock = threading.Lock()
         self._logs: dict[str, DeltaLog] = {}
         self._closed = False

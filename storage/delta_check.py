@@ -50,18 +50,17 @@ def _where(table: Table, name: str = "") -> str:
 def _check_log(log: DeltaLog, *, repair: bool) -> Iterator[Finding]:
     """Parse checkpoints and commits; move damaged ones aside, so that the table opens without them."""
     logs = log.folder / "_delta_log"
-    for path in sorted(logs.glob("*.checkpoint*.parquet")):
+    for path in sorted(logs.glob("[0-9]*.checkpoint*.parquet")):
         try:
             pq.read_table(path, columns=["txn"])
         except (OSError, pa.ArrowException) as error:
             yield _aside(log, path, f"a checkpoint is damaged ({error})", repair, lost=False)
     pointer = logs / "_last_checkpoint"
-    if pointer.exists() and not _is_json(pointer):
-        yield _aside(
-            log, pointer, "the pointer to the last checkpoint is damaged", repair, lost=False
-        )
+    if pointer.exists() and not _points_somewhere(pointer):
+        what = "the pointer to the last checkpoint is damaged or leads nowhere"
+        yield _aside(log, pointer, what, repair, lost=False)
     commits = sorted(p for p in logs.iterdir() if _COMMIT.fullmatch(p.name))
-    checkpoints = [int(p.name[:20]) for p in logs.glob("*.checkpoint*.parquet")]
+    checkpoints = [int(p.name[:20]) for p in logs.glob("[0-9]*.checkpoint*.parquet")]
     newest = max(checkpoints, default=-1)
     for path in commits:
         if _is_json(path):
@@ -89,6 +88,14 @@ def _aside(log: DeltaLog, path: Path, what: str, repair: bool, *, lost: bool) ->
         return Finding("lost" if lost else "repairable", where, what)
     path.rename(path.with_name(f"_damaged_{path.name}"))
     return Finding("lost" if lost else "repaired", where, f"{what}; moved aside")
+
+
+def _points_somewhere(pointer: Path) -> bool:
+    try:
+        version = int(json.loads(pointer.read_text(encoding="utf-8"))["version"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return any(pointer.parent.glob(f"{version:020}.checkpoint*.parquet"))
 
 
 def _is_json(path: Path) -> bool:

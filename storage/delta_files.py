@@ -67,12 +67,14 @@ class DataFile:
         times = [c for c, b in self.bounds.items() if isinstance(b[0], int) and c.endswith("time")]
         for name in times:
             low[name], high[name] = (_instant(self.bounds[name][side]) for side in (0, 1))
-        return json.dumps({
+        stats = {
             "numRecords": self.rows,
             "minValues": low,
             "maxValues": high,
             "nullCount": dict.fromkeys(self.bounds, 0),
-        })  # fmt: skip
+        }
+        # not escaped: deltalake reads the escapes of characters beyond U+1FFFF as other characters
+        return json.dumps(stats, ensure_ascii=False)
 
 
 def stats_columns(table: Table) -> list[str]:
@@ -180,6 +182,8 @@ class _Writer:
         return DataFile(self._path.name, self._path.stat().st_size, metadata.num_rows, bounds)
 
     def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.is_open = False  # else it writes a footer when it is collected
         self._sink.close()
         self._path.unlink(missing_ok=True)
 
