@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.background import later, submit
 from mlrun.errors import MlrunError
-from mlrun.tables import SYSTEM_METRICS
+from mlrun.ids import now_us
+from mlrun.tables import RUNS, SYSTEM_METRICS
 
 if TYPE_CHECKING:
     from mlrun.config import Settings
@@ -31,7 +32,9 @@ _PROVENANCE_WAIT = (
 )
 
 _LINGER = 1.0  # seconds that the streams are heard after the last run has ended: the next may come at once
-_LOOK = 10.0  # seconds between two looks for dropped points
+_LOOK = 10.0  # seconds between two looks at the open runs
+_BEAT_US = 60_000_000  # between two signs of life on a network file system; see mlrun.liveness
+_beaten: dict[str, int] = {}
 
 # by store (which holds the list of packages), with and without git: gathered once a process
 _facts: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -125,6 +128,7 @@ def flush() -> None:
 def detach(run: Run) -> None:
     """Stop recording; what was printed before is stored."""
     _watched.pop(id(run), None)
+    _beaten.pop(run.id, None)
     if run.settings.console:
         _console.detach(run)
     if run.system_channel is not None:
@@ -155,9 +159,21 @@ def _look() -> None:
     global _looking  # ends with the last run
     for run in list(_watched.values()):
         run.tell_drops()
+        _tend(run)
     _looking = bool(_watched)
     if _looking:
         later(_LOOK, _look)
+
+
+def _tend(run: Run) -> None:
+    """Keep a long run's journal short, and other hosts told that its process lives."""
+    if run.store is None:
+        return
+    if run.store.on_network and now_us() - _beaten.get(run.id, 0) > _BEAT_US:
+        _beaten[run.id] = now_us()
+        run.record([("put", RUNS.name, {"run_id": run.id, "updated_at": now_us()})])
+        run.store.absorb_records_now()
+    run.store.maybe_absorb()
 
 
 def _load_the_end() -> None:

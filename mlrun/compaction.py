@@ -6,14 +6,14 @@ and not yet the record). Everything here may run beside writers and readers.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import CanCompact, CanDeleteRuns, CanSweep
-from mlrun.errors import NotFound, ObjectError
+from mlrun.errors import MlrunError
 from mlrun.ids import now_us
 from mlrun.journal.absorb import absorb
 from mlrun.journal.snapshot import read_journal
+from mlrun.reachable import referenced
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlrun.contracts import Op
     from mlrun.store import Store
 
-__all__ = ["KEEP_DELETED_DAYS", "KEEP_ORPHAN_SECONDS", "compact", "referenced_objects"]
+__all__ = ["KEEP_DELETED_DAYS", "KEEP_ORPHAN_SECONDS", "compact"]
 
 KEEP_DELETED_DAYS = 30
 KEEP_ORPHAN_SECONDS = 86_400
@@ -115,30 +115,13 @@ def _version(row: dict[str, Any]) -> tuple[str, str, int]:
 def _free_objects(store: Store) -> int:
     if not isinstance(store.objects, CanSweep):
         return 0
-    try:
-        used = referenced_objects(store)
-    except (ObjectError, NotFound):
-        return (
-            0  # a folder's list of members cannot be read: free nothing before `doctor` has looked
-        )
-    return store.objects.sweep(used, older_s=KEEP_ORPHAN_SECONDS)[0]
-
-
-def referenced_objects(store: Store) -> set[str]:
-    """Return the hashes of all bytes that artifacts, the members of folders and package lists are made of."""
-    from mlrun.folders import FORMAT, members
-
-    used: set[str] = set()
     with store.records.read() as view:
-        artifacts = view.scan(ARTIFACTS, columns=["sha256", "meta"]).to_pylist()
-        runs = view.scan(RUNS, columns=["provenance"]).column("provenance").to_pylist()
-    for row in artifacts:
-        used.add(row["sha256"])
-        if json.loads(row["meta"] or "{}").get("format") == FORMAT:
-            with store.objects.open(row["sha256"]) as manifest:
-                used.update(entry["sha256"] for entry in members(manifest))
-    for text in set(runs) - {None}:
-        packages = json.loads(text).get("packages")
-        if isinstance(packages, dict) and "sha256" in packages:
-            used.add(packages["sha256"])
-    return used
+        artifacts = view.scan(
+            ARTIFACTS, columns=[*ARTIFACTS.key, "sha256", "uri", "meta"]
+        ).to_pylist()
+        runs = view.scan(RUNS, columns=["run_id", "provenance"]).to_pylist()
+    try:
+        used = referenced(artifacts, runs, store.objects, strict=True)
+    except (MlrunError, OSError):
+        return 0  # a folder's list of files cannot be read: free nothing before `doctor` has looked
+    return store.objects.sweep(used, older_s=KEEP_ORPHAN_SECONDS)[0]

@@ -215,15 +215,26 @@ def _total(a: dict[str, Any], b: dict[str, Any]) -> float | None:
 
 def _dead_runs(journal: JournalSnapshot, view: RecordsView) -> set[str]:
     """Ids of stored runs that claim to be open although their writer is dead."""
-    open_runs = view.scan(RUNS, columns=["run_id", "writer"], where={"state": list(OPEN_STATES)})
-    pairs = zip(
-        open_runs.column("run_id").to_pylist(), open_runs.column("writer").to_pylist(), strict=True
+    found = view.scan(
+        RUNS, columns=["run_id", "writer", "updated_at"], where={"state": list(OPEN_STATES)}
     )
-    return {run_id for run_id, writer in pairs if writer and not is_alive(journal, writer)}
+    columns = [
+        found.column("run_id"),
+        found.column("writer"),
+        found.column("updated_at").cast("int64"),
+    ]
+    rows = zip(*(c.to_pylist() for c in columns), strict=True)
+    return {
+        run_id for run_id, writer, heard in rows if writer and not is_alive(journal, writer, heard)
+    }
 
 
 def _mark_lost(overlay: Overlay, journal: JournalSnapshot) -> None:
     for run in overlay.tables.get(RUNS.name, {}).values():
         writer = run.get("writer")
-        if run.get("state") in OPEN_STATES and writer and not is_alive(journal, writer):
+        if (
+            run.get("state") in OPEN_STATES
+            and writer
+            and not is_alive(journal, writer, run.get("updated_at"))
+        ):
             run["state"] = "lost"

@@ -19,13 +19,23 @@ _INSIDE = "objects/"
 
 
 def referenced(
-    artifacts: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]], objects: Objects
+    artifacts: Iterable[Mapping[str, Any]],
+    runs: Iterable[Mapping[str, Any]],
+    objects: Objects,
+    *,
+    strict: bool = False,
 ) -> dict[str, str]:
-    """Return SHA-256 -> who refers to it, for rows of ARTIFACTS and RUNS."""
+    """Return SHA-256 -> who refers to it, for rows of ARTIFACTS and RUNS.
+
+    Args:
+        artifacts, runs: the rows.
+        objects: where folder artifacts have their lists of files.
+        strict: raise when such a list cannot be read, instead of knowing only the list itself.
+    """
     found: dict[str, str] = {}
     for row in artifacts:
         owner = f"artifact {row['project']}/{row['key']}:v{row['version']}"
-        for sha256 in objects_of_artifact(row, objects):
+        for sha256 in objects_of_artifact(row, objects, strict=strict):
             found.setdefault(sha256, owner)
     for row in runs:
         for sha256 in objects_of_run(row):
@@ -33,8 +43,14 @@ def referenced(
     return found
 
 
-def objects_of_artifact(row: Mapping[str, Any], objects: Objects) -> Iterator[str]:
-    """Yield the objects of one artifact version; of a folder whose manifest cannot be read, only the manifest."""
+def objects_of_artifact(
+    row: Mapping[str, Any], objects: Objects, *, strict: bool = False
+) -> Iterator[str]:
+    """Yield the objects of one artifact version; of a folder whose manifest cannot be read, only the manifest.
+
+    Raises:
+        MlrunError, OSError: `strict`, and the manifest cannot be read.
+    """
     sha256 = row.get("sha256")
     if not sha256 or not str(row.get("uri") or "").startswith(_INSIDE):
         return  # a URL, or bytes that could not be stored
@@ -45,6 +61,8 @@ def objects_of_artifact(row: Mapping[str, Any], objects: Objects) -> Iterator[st
         with objects.open(str(sha256)) as manifest:
             entries = folders.members(manifest)
     except (MlrunError, OSError):
+        if strict:
+            raise
         return  # told by whoever reads the manifest itself
     for entry in entries:
         yield str(entry["sha256"])

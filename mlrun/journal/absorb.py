@@ -22,7 +22,7 @@ from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
 from mlrun.filelock import FileLock
 from mlrun.ids import now_us
 from mlrun.journal.files import list_numbers, list_slots
-from mlrun.journal.fold import fold
+from mlrun.journal.fold import fold, is_cheap
 from mlrun.journal.slots import adopt
 from mlrun.journal.snapshot import read_journal
 from mlrun.liveness import OPEN_STATES, is_alive
@@ -44,7 +44,8 @@ _TRIES = 20
 def absorb_records(store: Store, *, wait: bool) -> bool:
     """Move pending records, and summaries of pending points, into the records store.
 
-    Loads no heavy library when no points wait, or few (see `mlrun.journal.fold`).
+    Without `wait` it is the end of a run that asks: then no heavy library is loaded, and points whose summaries would
+    need one stay for the next who absorbs.
 
     Returns:
         False if `wait` is off and another process is at it.
@@ -56,7 +57,7 @@ def absorb_records(store: Store, *, wait: bool) -> bool:
     try:
         for _ in range(_TRIES):
             try:
-                _absorb_records(store)
+                _absorb_records(store, cheaply=not wait)
             except MarkConflict:
                 continue  # an absorber on another host; look again
             return True
@@ -67,13 +68,13 @@ def absorb_records(store: Store, *, wait: bool) -> bool:
         lock.release()
 
 
-def _absorb_records(store: Store) -> None:
+def _absorb_records(store: Store, *, cheaply: bool) -> None:
     """Absorb one chunk after the other, each in a transaction of its own, until nothing is pending."""
     journal = read_journal(store.journal)
     while True:
         marks = store.records.marks()
         ops, after = _pending_ops(journal, marks)
-        points, rows_left = _pending_points(journal, marks, after)
+        points, rows_left = _pending_points(journal, marks, after, cheaply=cheaply)
         if not after:
             return
         _apply(store, ops, points, {w: marks.get(w, Mark()) for w in after}, after)
@@ -93,13 +94,20 @@ def _pending_ops(
 
 
 def _pending_points(
-    journal: JournalSnapshot, marks: Mapping[str, Mark], after: dict[str, Mark]
+    journal: JournalSnapshot,
+    marks: Mapping[str, Mark],
+    after: dict[str, Mark],
+    *,
+    cheaply: bool,
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """Fold up to a chunk of points past the marks, moving `after`; tells whether more are left."""
     upto, left = _next_rows(journal, marks)
     if not upto:
         return [], False
-    points = fold(journal, after=marks, upto={w: segment for w, (segment, _) in upto.items()})
+    whole = {w: segment for w, (segment, _) in upto.items()}
+    if cheaply and not is_cheap(journal, after=marks, upto=whole):
+        return [], False
+    points = fold(journal, after=marks, upto=whole)
     for writer, (segment, row) in upto.items():
         base = after.get(writer, marks.get(writer, Mark()))
         after[writer] = base._replace(segment=segment, row=row)
@@ -212,7 +220,9 @@ def _record_lost(store: Store, adopted: list[str]) -> None:
     with lock:
         found = [r for state in OPEN_STATES for r in store.records.lookup(RUNS, {"state": state})]
         lost = [
-            r for r in found if r["writer"] and not is_alive(journal, r["writer"], adopted=adopted)
+            r
+            for r in found
+            if r["writer"] and not is_alive(journal, r["writer"], r["updated_at"], adopted=adopted)
         ]
         if lost:
             store.records.apply([("put", RUNS.name, _lost(store, row)) for row in lost])

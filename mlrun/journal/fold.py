@@ -1,7 +1,8 @@
 """Points to summaries: partial aggregates that the records store merges into what it has.
 
 Two ways to the same rows: plain Python for a few points in a process that has not loaded Polars (a training script that
-finishes must not pay for the import) and in a child forked from one that has, Polars for everything else. A test holds them equal.
+finishes must not pay for the import) and in a child forked from one that has, Polars for everything else. A test holds
+them equal.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
     from mlrun.contracts import Mark
     from mlrun.journal.snapshot import JournalSnapshot
 
-__all__ = ["FEW", "fold", "fold_points", "fold_rows"]
+__all__ = ["FEW", "fold", "fold_points", "fold_rows", "is_cheap"]
 
 FEW = 4_000  # points that plain Python folds in about 5 ms
-_polars_is_dead = False  # its threads stayed in the parent: in this forked child it would wait for them for ever
+_polars_is_dead = (
+    False  # its threads stayed in the parent: in this forked child it would wait for them for ever
+)
+
+
+def is_cheap(
+    journal: JournalSnapshot, *, after: Mapping[str, Mark], upto: Mapping[str, int] | None = None
+) -> bool:
+    """Whether `fold` takes milliseconds: few points, or Polars is there already."""
+    if "polars" in sys.modules and not _polars_is_dead:
+        return True
+    return journal.waiting_rows(after, upto) <= FEW
 
 
 def fold(

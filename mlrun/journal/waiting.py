@@ -40,10 +40,10 @@ def waiting(journal: Path) -> tuple[int, int]:
     return writers, size
 
 
-def is_due(journal: Path) -> bool:
-    """Whether an absorber is worth its start: 32 writers or 64 MB wait."""
-    writers, size = waiting(journal)
-    return writers >= MAX_WRITERS or size >= MAX_BYTES
+def is_due(journal: Path, *, writers: int = MAX_WRITERS) -> bool:
+    """Whether an absorber is worth its start: 32 writers (or as many as told) or 64 MB wait."""
+    found, size = waiting(journal)
+    return found >= writers or size >= MAX_BYTES
 
 
 def absorb_in_background(store: Store) -> bool:
@@ -56,8 +56,8 @@ def absorb_in_background(store: Store) -> bool:
         return False
     _last_look[key] = now
     _reap()
-    if not is_due(store.journal):
-        return False
+    if not is_due(store.journal, writers=1 if store.on_network else MAX_WRITERS):
+        return False  # on a network only this host can absorb its journal: others see nothing of it before
     _children.append(_spawn(store))
     return True
 

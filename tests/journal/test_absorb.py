@@ -217,11 +217,11 @@ def test_a_lost_run_is_recorded_as_lost_and_can_be_resumed(tmp_path: Path) -> No
     row = mlrun.runs("crash", store=folder).row(0, named=True)
     assert row["state"] == "lost"
     assert row["duration"] is not None
-    last = mlrun.metrics(row["run_id"], store=folder)["step"].to_list()[-1]
+    last = mlrun.metrics(row["run_id"], keys="a", store=folder)["step"].to_list()[-1]
     run = mlrun.init(project="crash", id=row["run_id"], resume="must", store=folder)
     run.log({"a": 0.0})
     assert mlrun.runs("crash", store=folder)["state"].to_list() == ["running"]
-    assert mlrun.metrics(row["run_id"], store=folder)["step"].to_list()[-1] == last + 1
+    assert mlrun.metrics(row["run_id"], keys="a", store=folder)["step"].to_list()[-1] == last + 1
     run.finish()
     assert mlrun.runs("crash", store=folder)["state"].to_list() == ["completed"]
     assert os.path.isdir(store.journal)
