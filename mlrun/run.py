@@ -248,8 +248,13 @@ class Run(RunFacts, RunArtifacts):
         self._put_row(
             state=self._state, finished_at=now_us(), error=error, dropped=self.dropped or None
         )
-        self.store.absorb_records_now()
-        self.store.maybe_absorb()
+        try:
+            self.store.absorb_records_now()
+            self.store.maybe_absorb()
+        except Exception as failure:  # noqa: BLE001  the end is recorded; who absorbs next meets the same trouble
+            self.warn(
+                "absorb", f"records of run {self.name!r} stay in the journal: {as_text(failure)}"
+            )
 
     def warn(self, code: str, message: str) -> None:
         """Warn once per code."""

@@ -22,4 +22,8 @@ def open_writer(store: Store, settings: Settings) -> Writer:
     from mlrun.journal.writer import Writer
 
     store.prepare()
-    return Writer.open(store.journal, settings=settings)
+    writer = Writer.open(store.journal, settings=settings)
+    if not (store.journal / writer.name).is_dir():
+        writer.close()  # somebody removed the store: nobody would ever see what is written there
+        writer = Writer.open(store.journal, settings=settings)
+    return writer

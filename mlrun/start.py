@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun import current, lifecycle, notices
-from mlrun.capture import known_provenance
+from mlrun.capture import attach, known_provenance
 from mlrun.config import Settings, settings as read_settings
 from mlrun.errors import ConfigError, NotFound, RunExists, StoreError, did_you_mean
 from mlrun.ids import now_us, uuid7
@@ -167,34 +167,27 @@ def open_run(
     """
     said = about or About()
     changes: dict[str, str] = {}
-    found = None
+    found = _find(store, run_id) if store is not None and run_id is not None else None
     if store is not None and run_id is not None:
-        found = _find(store, run_id)
         _allow(run_id, resume, found, store)
     row = _row(store, found, settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
-        row.provenance.update(
-            known_provenance(settings, store)
-        )  # of an earlier run of this process
+        row.provenance.update(known_provenance(settings, store))
     ops = _describe(row, said, changes.setdefault)
     attached = store is not None and found is not None and is_owned_elsewhere(store, found)
     with _usable(store):
         run = Run(row, store, settings, attached=attached)
     for code, message in changes.items():
         run.warn(code, message)
-    if store is None:
+    if run.writer is None:
         return run
-    writer = run.writer
-    assert writer is not None  # it has a store
-    columns = _columns(said, found, "" if attached else f"{writer.name}#{writer.claim}")
+    columns = _columns(said, found, "" if attached else f"{run.writer.name}#{run.writer.claim}")
     with _usable(store):
-        writer.record([*row.ops(columns, now_us()), *ops])
+        run.writer.record([*row.ops(columns, now_us()), *ops])
+    lifecycle.close_at_exit(run.writer)
     if not attached:
         lifecycle.opened(run)
-    lifecycle.close_at_exit(writer)
     if watch:
-        from mlrun.capture import attach
-
         attach(run)
     return run
 

@@ -28,10 +28,10 @@ def test_a_run_says_who_where_and_since_when() -> None:
     assert view.started_at is not None
     assert view.finished_at is None
     run.finish()
-    view.refresh()
-    assert view.state == "completed"
-    assert view.finished_at is not None
-    assert view.finished_at >= view.started_at
+    ended = mlrun.get_run(run.id)
+    assert ended.state == "completed"
+    assert ended.finished_at is not None
+    assert ended.finished_at >= view.started_at
 
 
 def test_everything_that_is_said_is_stored() -> None:
@@ -39,7 +39,8 @@ def test_everything_that_is_said_is_stored() -> None:
     parent.finish()
     run = mlrun.init(
         project="digits", name="mlp", config={"lr": 0.1, "model": {"depth": 3}}, tags=["b", "a"],
-        labels={"team": "cv", 7: True}, group="night", parent=parent, notes="two\nlines",
+        labels={"team": "cv", 7: True},  # type: ignore[dict-item]
+        group="night", parent=parent, notes="two\nlines",
     )  # fmt: skip
     view = mlrun.get_run(run.id)
     assert view.name == "mlp"

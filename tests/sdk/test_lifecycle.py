@@ -134,6 +134,15 @@ def test_a_term_while_records_are_written_is_no_deadlock(python: Python) -> None
     assert view.summary["a"] - view.results["i"] in {0, 1}
 
 
+def test_a_script_that_logged_much_ends_without_a_heavy_import(python: Python) -> None:
+    script = OPEN + "import atexit\nfor i in range(5000):\n    run.log({'a': float(i)})\n"
+    heavy = "atexit.register(lambda: print('polars' in sys.modules))\n"  # asked last: it is registered first
+    done = python("import atexit, sys\n" + heavy + script, MLRUN_SYSTEM_METRICS="0")
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    view = mlrun.get_run("r")
+    assert (view.state, view.summaries["count"].item()) == ("completed", 5001)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs kill -9")
 def test_a_killed_process_leaves_a_lost_run_with_all_its_points(own_folder: Path) -> None:
     script = textwrap.dedent(
