@@ -28,7 +28,8 @@ def referenced(
     """Return SHA-256 -> who refers to it, for rows of ARTIFACTS and RUNS.
 
     Args:
-        artifacts, runs: the rows.
+        artifacts: rows of ARTIFACTS.
+        runs: rows of RUNS.
         objects: where folder artifacts have their lists of files.
         strict: raise when such a list cannot be read, instead of knowing only the list itself.
     """
