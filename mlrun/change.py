@@ -72,12 +72,14 @@ def delete_runs(store: Store, where: str, project: str | None = None) -> int:
         How many runs were deleted.
 
     Raises:
-        QueryError: `where` is empty; say `where="true"` to mean every run of a project.
+        QueryError: `where` is empty; `run_id is not null` means every run (of `project`).
     """
     from mlrun.query import run_query, snapshot
 
     if not where or not where.strip():
-        raise QueryError("delete_runs needs a `where`; a run_id, a state, a tag ...")
+        raise QueryError(
+            "delete_runs needs a `where`: a state, a tag …; `run_id is not null` means every run"
+        )
     query = run_query(project, where, None, None, 0, True, True, False)
     store.flush_records()
     with snapshot(store) as sight:

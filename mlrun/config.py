@@ -88,7 +88,8 @@ def settings(**arguments: Any) -> Settings:
             raise ConfigError(f"mlrun.toml: {error}") from error
         found = _with(found, table, "mlrun.toml")
     known = {f.name for f in fields(Settings)}
-    env = {n: os.environ[v] for n in known if (v := f"MLRUN_{n.upper()}") in os.environ}
+    # an empty variable is an unset one: `MLRUN_DBPATH= python train.py` must not make the working folder a store
+    env = {n: value for n in known if (value := os.environ.get(f"MLRUN_{n.upper()}"))}
     found = _with(found, env, "environment")
     return _with(found, {k: v for k, v in arguments.items() if v is not None}, "arguments")
 

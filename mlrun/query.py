@@ -153,7 +153,7 @@ def runs(
 ) -> pl.DataFrame:
     """Return one row per run; the arguments are those of `mlrun.runs`."""
     query = run_query(project, where, order_by, limit, offset, children, archived, deleted)
-    wanted = None if columns is None else parse_columns(columns)
+    wanted = None if columns is None else tuple(dict.fromkeys(parse_columns(columns)))
     with snapshot(store) as sight:
         everything = query.where is None and query.limit is None and not query.offset
         ids = sight.find(query)
@@ -175,6 +175,8 @@ def run_query(
     deleted: bool,
 ) -> RunQuery:
     """Parse the words of a question; a `where` that names `parent` asks for children too."""
+    if project is not None and not isinstance(project, str):
+        raise QueryError(f"project is text or None, not {type(project).__name__}")
     for name, value in (("limit", limit), ("offset", offset)):
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int) or value < 0
@@ -325,7 +327,10 @@ def resolve_run(store: Store, run_id: str) -> str:
 
     Raises:
         NotFound: nothing, or more than one id, fits.
+        QueryError: it is no text.
     """
+    if not isinstance(run_id, str):
+        raise QueryError(f"a run is named by text, not by {type(run_id).__name__}")
     with snapshot(store) as sight:
         if run_id in sight.overlay.run_ids or sight.rows(RUNS, [run_id]).height:
             return run_id

@@ -44,6 +44,7 @@ class Store:
         self._urls = {"records": records, "series": series, "objects": objects}
         self._lock = threading.RLock()
         self._ready = False
+        self._marker: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         """Show where it is, without credentials."""
@@ -108,7 +109,12 @@ class Store:
         with self._lock:
             if not self._ready:
                 _make(self.folder, self.journal)
+                self._marker = _marker_of(self.folder)
                 self._ready = True
+
+    def is_replaced(self) -> bool:
+        """Whether the folder that was opened is gone, or another one stands in its place."""
+        return self._ready and _marker_of(self.folder) != self._marker
 
     def writer(self) -> Writer:
         """Return this process's journal writer."""
@@ -165,6 +171,10 @@ def open_store(url: str | Path | Store | None = None, *, given: Settings | None 
     urls = {"records": known.records_url, "series": known.series_url, "objects": known.objects_url}
     if "://" in known.dbpath:
         scheme = known.dbpath.split("://", 1)[0]
+        if scheme in ("http", "https"):
+            raise ConfigError(
+                f"there is no gateway in this release ({scheme}://…): a store is a folder"
+            )
         if scheme != "file":
             storage_class(known.dbpath)  # raises with what is known, or names the extra
             raise ConfigError(f"a whole store cannot be opened at {scheme}://")
@@ -185,9 +195,19 @@ def _cached(folder: Path, urls: dict[str, str]) -> Store:
     key = (os.getpid(), str(folder), tuple(urls.values()))
     with _open_lock:
         store = _open.get(key)
-        if store is None:
+        if store is None or store.is_replaced():
+            # whoever still works with the old one keeps it, and with it files that are unlinked
             store = _open[key] = Store(folder, **urls)
         return store
+
+
+def _marker_of(folder: Path) -> tuple[int, ...] | None:
+    """Tell folders of the same name apart; the inode alone is soon given out again."""
+    try:
+        found = os.stat(folder / "store.json")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _make(folder: Path, journal: Path) -> None:

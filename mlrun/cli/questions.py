@@ -25,7 +25,7 @@ __all__ = ["metrics", "sql"]
     metavar="NAMES",
     help="Only these metrics; patterns such as val/* too.",
 )
-@click.option("--points", type=click.IntRange(1), help="Downsample every series to so many points.")
+@click.option("--points", type=click.IntRange(4), help="Downsample every series to so many points.")
 @click.option(
     "--x", default="step", show_default=True, help="step, time, relative or metrics.<key>."
 )
