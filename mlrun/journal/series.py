@@ -11,7 +11,7 @@ from mlrun.rollups import build
 from mlrun.tables import LOGS, METRICS, ROLLUPS, SYSTEM_METRICS, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -75,32 +75,41 @@ def _logs(journal: JournalSnapshot) -> Iterator[dict[str, list[int]]]:
 
 def _commit_points(store: Store, journal: JournalSnapshot, chunk: dict[str, list[int]]) -> int:
     upto = {name: numbers[-1] for name, numbers in chunk.items()}
-    moved = 0
-    for table in (METRICS, SYSTEM_METRICS):
-        rows = _points(store, journal, table, table, upto)
-        if rows.num_rows and store.series.append(table, rows, marks=upto):
-            moved += rows.num_rows
-    rows = _points(store, journal, METRICS, ROLLUPS, upto)
-    if rows.num_rows:
-        store.series.append(ROLLUPS, build(rows), marks=upto)
+
+    def rows_of(table: Table) -> Callable[[dict[str, int]], pa.Table]:
+        return lambda marks: journal.points(table.name, after=marks, upto=upto)
+
+    moved = _commit(store, METRICS, upto, rows_of(METRICS))
+    moved += _commit(store, SYSTEM_METRICS, upto, rows_of(SYSTEM_METRICS))
+    _commit(store, ROLLUPS, upto, rows_of(METRICS), build)
     return moved
 
 
-def _points(
-    store: Store, journal: JournalSnapshot, source: Table, target: Table, upto: dict[str, int]
-) -> pa.Table:
-    """Rows of `source` up to these segments that `target` does not hold."""
-    marks = store.series.snapshot(target).marks()
-    return journal.points(source.name, after=marks, upto=upto)
+def _commit(
+    store: Store,
+    table: Table,
+    upto: dict[str, int],
+    read: Callable[[dict[str, int]], pa.Table],
+    make: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+) -> int:
+    """Append the rows that `table` does not hold; returns how many were read. It holds all of them afterwards.
+
+    Tables may be at different marks, when an absorber was killed between two of them: each gets what it lacks, and
+    only the marks of the writers that it is behind of, for an append is refused if any of its marks is there already.
+    """
+    while True:
+        marks = store.series.snapshot(table).marks()
+        rows = read(marks)
+        if not rows.num_rows:
+            return 0
+        behind = {name: number for name, number in upto.items() if marks.get(name, 0) < number}
+        if store.series.append(table, make(rows), marks=behind):
+            return int(rows.num_rows)
 
 
 def _commit_lines(store: Store, journal: JournalSnapshot, chunk: dict[str, list[int]]) -> int:
     upto = {name: numbers[-1] for name, numbers in chunk.items()}
-    marks = store.series.snapshot(LOGS).marks()
-    rows = journal.text(after=marks, upto=upto)
-    if rows.num_rows and store.series.append(LOGS, rows, marks=upto):
-        return int(rows.num_rows)
-    return 0
+    return _commit(store, LOGS, upto, lambda marks: journal.text(after=marks, upto=upto))
 
 
 def _unlink(store: Store, journal: JournalSnapshot, chunk: dict[str, list[int]], kind: str) -> int:
