@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
+from mlrun.arrowmemory import numpy_of, valid_of
 from mlrun.tables import ROLLUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     Bools = NDArray[np.bool_]
@@ -47,7 +48,7 @@ class Points:
     def of(cls, rows: pa.Table) -> Points:
         """Take rows of METRICS."""
         names = ("step", "time", "value", "seq")
-        return cls(*(_numpy(rows.column(n))[0] for n in names))
+        return cls(*(numpy_of(rows.column(n)) for n in names))
 
     @classmethod
     def concat(cls, parts: list[Points]) -> Points:
@@ -96,8 +97,10 @@ class Blocks:
     @classmethod
     def of(cls, rows: pa.Table) -> Blocks:
         """Take rows of ROLLUPS."""
-        both = {name: _numpy(rows.column(name)) for name in BLOCK_COLUMNS}
-        return cls({n: b[0] for n, b in both.items()}, {n: b[1] for n, b in both.items()})
+        return cls(
+            {name: numpy_of(rows.column(name)) for name in BLOCK_COLUMNS},
+            {name: valid_of(rows.column(name)) for name in BLOCK_COLUMNS},
+        )
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._columns[name]
@@ -154,14 +157,3 @@ def inside(steps: Ints, spans: Ints) -> Bools:
         return np.zeros(steps.size, np.bool_)
     place = np.searchsorted(spans[:, 0], steps, "right") - 1
     return np.asarray((place >= 0) & (steps <= spans[place, 1]))
-
-
-def _numpy(column: Any) -> tuple[NDArray[Any], Bools]:
-    """Return values (0 where null) and which are there."""
-    valid = np.ones(len(column), np.bool_)
-    if column.null_count:
-        valid = column.is_valid().to_numpy()
-        column = column.fill_null(pa.scalar(0).cast(column.type))
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return column.to_numpy(), valid

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlrun.arrowmemory import arrow_of, numpy_of, valid_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,14 +52,13 @@ def _take(column: pa.ChunkedArray, order: NDArray[np.int64]) -> Any:
     """Pick rows; NumPy gathers plain numbers several times faster than Arrow does."""
     kind = column.type
     if column.null_count or not (pa.types.is_dictionary(kind) or _is_number(kind)):
-        return column.combine_chunks().take(pa.array(order))
+        return column.combine_chunks().take(arrow_of(order))
     if _is_number(kind):
-        values = column.cast(pa.int64()) if pa.types.is_timestamp(kind) else column
-        return pa.array(values.to_numpy()[order]).cast(kind)
+        return arrow_of(numpy_of(column)[order], kind)
     array = column.unify_dictionaries().combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         return array
-    indices = pa.array(array.indices.to_numpy()[order])
+    indices = arrow_of(numpy_of(array.indices)[order])
     return pa.DictionaryArray.from_arrays(indices, array.dictionary)
 
 
@@ -84,14 +85,16 @@ def _ranks(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
     if isinstance(array, pa.ChunkedArray):  # no chunk at all
         return np.zeros(0, np.int64), 1
     words, size = array.dictionary, len(array.dictionary)
-    order = pc.array_sort_indices(words).to_numpy(zero_copy_only=False)
+    order = numpy_of(pc.array_sort_indices(words))
     rank = np.zeros(size + 1, np.int64)
-    rank[order] = _positions(words.take(pa.array(order)))
+    rank[order] = _positions(words.take(arrow_of(order)))
     rank[size] = size
-    indices = array.indices.fill_null(size) if array.null_count else array.indices
     if size == 1 and not array.null_count:
         return np.zeros(len(array), np.int64), 1
-    return rank[indices.to_numpy(zero_copy_only=False)], size + 1
+    indices = numpy_of(array.indices)
+    if array.null_count:
+        indices = np.where(valid_of(array.indices), indices, size)
+    return rank[indices], size + 1
 
 
 def _positions(ordered: Any) -> NDArray[np.int64]:
@@ -99,7 +102,7 @@ def _positions(ordered: Any) -> NDArray[np.int64]:
     if len(ordered) < 2:
         return np.zeros(len(ordered), np.int64)
     new = pc.not_equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1))
-    steps: NDArray[np.int64] = np.cumsum(new.to_numpy(zero_copy_only=False).astype(np.int64))
+    steps: NDArray[np.int64] = np.cumsum(numpy_of(new).astype(np.int64))
     return np.concatenate([np.zeros(1, np.int64), steps])
 
 
@@ -112,8 +115,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
-    values: NDArray[np.int64] = column.to_numpy()
+        column = column.cast(pa.timestamp("us", column.type.tz))
+    values: NDArray[np.int64] = numpy_of(column)
     return values
 
 

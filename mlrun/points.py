@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
 from mlrun.contracts import PointFilter
 from mlrun.errors import SnapshotExpired
 from mlrun.journal.snapshot import read_journal
@@ -155,7 +156,7 @@ class Sight:
                 (self.rollups or self.stored).scan(where, columns=[column]).read_all().column(0)
             ]
             times.append(self.fresh([run_id], None).column("time"))
-            found = [t.cast(pa.int64()).to_numpy().min() for t in times if len(t)]
+            found = [numpy_of(t).min() for t in times if len(t)]
             if not found:
                 return None
             self._first_times[run_id] = int(min(found))
@@ -167,13 +168,13 @@ def _is_pattern(key: str) -> bool:
 
 
 def _between(column: Any, low: int | None, high: int | None) -> pa.Array:
-    values = column.cast(pa.int64()).to_numpy()
+    values = numpy_of(column)
     keep = np.ones(values.size, np.bool_)
     if low is not None:
         keep &= values >= low
     if high is not None:
         keep &= values <= high
-    return pa.array(keep)
+    return arrow_of(keep)
 
 
 def _every_row(sight: Sight, query: PointQuery) -> pl.DataFrame:
@@ -196,7 +197,7 @@ def read_rows(
         _frame(sight.rows(where), where, last=last)
         for where in _filters(sight, query, run_ids, keys)
     ]
-    frame = pl.concat(parts) if parts else _frame(METRICS.schema.empty_table(), None, last=False)
+    frame = pl.concat(parts) if parts else _frame(empty_table(METRICS.schema), None, last=False)
     series = [] if len(run_ids) == 1 and keys is not None and len(keys) == 1 else _SERIES
     if query.axis == "time":
         frame = frame.sort(*series, "time", "seq", maintain_order=True)

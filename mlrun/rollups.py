@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
 from mlrun.ordering import group_codes, sort_rows
 from mlrun.tables import METRICS, ROLLUPS
 
@@ -70,7 +71,7 @@ def build(points: pa.Table) -> pa.Table:
     """
     points = sort_rows(points.select(METRICS.names), METRICS.sort)
     if not points.num_rows:
-        return ROLLUPS.schema.empty_table()
+        return empty_table(ROLLUPS.schema)
     starts = _starts(group_codes(points, ["project", "run_id", "key"]))
     levels = [_level_zero(points, starts)]
     while np.bincount(levels[-1].part).max() > FANOUT:
@@ -97,9 +98,9 @@ def _every(part: Ints, width: int) -> Ints:
 
 def _level_zero(points: pa.Table, starts: Ints) -> _Blocks:
     """Make one block of every row, then merge 64 at a time."""
-    step = points.column("step").to_numpy()
-    time = points.column("time").cast(pa.int64()).to_numpy()
-    value = points.column("value").to_numpy()
+    step = numpy_of(points.column("step"))
+    time = numpy_of(points.column("time"))
+    value = numpy_of(points.column("value"))
     nan = np.isnan(value)
     part = np.zeros(value.size, np.int64)
     part[starts[1:]] = 1
@@ -190,12 +191,12 @@ def _first_hit(hits: Ints, begins: Ints) -> Ints:
 
 def _table(points: pa.Table, starts: Ints, level: int, blocks: _Blocks) -> pa.Table:
     """Make rows of ROLLUPS."""
-    series = pa.array(starts[blocks.part])
+    series = arrow_of(starts[blocks.part])
     out: dict[str, Any] = {
         name: points.column(name).take(series).combine_chunks()
         for name in ("project", "run_id", "key")
     }
-    out["level"] = pa.array(np.full(blocks.part.size, level))
+    out["level"] = arrow_of(np.full(blocks.part.size, level))
     # a part that fits in one block is read row by row: it says where it is, and costs next to nothing
     short = (blocks.count <= BLOCK_ROWS) if level == WHOLE else np.zeros(blocks.part.size, np.bool_)
     empty = short | np.isnan(blocks.min)
@@ -205,8 +206,8 @@ def _table(points: pa.Table, starts: Ints, level: int, blocks: _Blocks) -> pa.Ta
     for field in fields(blocks)[1:]:
         values = getattr(blocks, field.name)
         values = values | short if field.name == "raw" else values
-        array = pa.array(values, mask=blank.get(field.name))
-        out[field.name] = array.cast(ROLLUPS.schema.field(field.name).type)
+        kind = ROLLUPS.schema.field(field.name).type
+        out[field.name] = arrow_of(values, kind, missing=blank.get(field.name))
     return pa.table([_column(out[name]) for name in ROLLUPS.names], names=list(ROLLUPS.names))
 
 

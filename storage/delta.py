@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from mlrun.arrowmemory import empty_table
 from mlrun.contracts import PointFilter
 from mlrun.errors import ConfigError, StoreClosed, StoreError
 from mlrun.ordering import sort_rows
@@ -73,7 +74,7 @@ class DeltaView:
         import polars as pl
 
         if not self._state.files:
-            return pl.DataFrame(self._table.schema.empty_table()).lazy()
+            return pl.DataFrame(empty_table(self._table.schema)).lazy()
         paths = [self._folder / f.path for f in self._state.files]
         return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 

@@ -52,7 +52,8 @@ def _check_log(log: DeltaLog, *, repair: bool) -> Iterator[Finding]:
     logs = log.folder / "_delta_log"
     for path in sorted(logs.glob("[0-9]*.checkpoint*.parquet")):
         try:
-            pq.read_table(path, columns=["txn"])
+            with pq.ParquetFile(path) as checkpoint:
+                checkpoint.read()
         except (OSError, pa.ArrowException) as error:
             yield _aside(log, path, f"a checkpoint is damaged ({error})", repair, lost=False)
     pointer = logs / "_last_checkpoint"

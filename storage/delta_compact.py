@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from mlrun.arrowmemory import arrow_of
 from mlrun.contracts import PointFilter
 from mlrun.ordering import sort_rows
 
@@ -118,7 +119,7 @@ class _Kept:
         columns = frozenset(self._predicate.columns)
         for group in range(len(self._groups)):
             rows = self._reader.read_row_group(group)
-            yield rows.filter(pa.array(~self._predicate.mask(rows, columns)))
+            yield rows.filter(arrow_of(~self._predicate.mask(rows, columns)))
 
 
 class _Cursor:

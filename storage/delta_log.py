@@ -261,7 +261,7 @@ class DeltaLog:
 def _files(handle: DeltaTable, columns: Sequence[str]) -> Iterable[DataFile]:
     import pyarrow as pa
 
-    adds = pa.table(handle.get_add_actions(flatten=True))
+    adds = pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
     bounds: dict[str, tuple[list[Any], list[Any]]] = {}
     for name in columns:
         if f"min.{name}" in adds.column_names and f"max.{name}" in adds.column_names:
@@ -293,7 +293,8 @@ def _actions(log: Path, kind: str, first: int, last: int) -> list[dict[str, Any]
         import pyarrow.parquet as pq
 
         for path in sorted(log.glob(f"{start:020}.checkpoint*.parquet")):
-            rows = pq.read_table(path, columns=[kind]).column(kind).drop_null()
+            with pq.ParquetFile(path) as checkpoint:  # read_table() would load pyarrow.dataset
+                rows = checkpoint.read(columns=[kind]).column(kind).drop_null()
             found += [{kind: row} for row in rows.to_pylist()]
         commits = {v: path for v, path in commits.items() if v > start}
     for path in commits.values():

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlrun.arrowmemory import arrow_of, numpy_of
 from mlrun.errors import CorruptStore, QueryError, SnapshotExpired
 
 from .delta_files import Bounds, DataFile, group_bounds, stats_columns
@@ -103,7 +104,7 @@ class Predicate:
             if column in self.members:
                 keep &= _is_in(rows.column(column), self.members[column])
             else:
-                values = rows.column(column).cast(pa.int64()).to_numpy()
+                values = numpy_of(rows.column(column))
                 if column in self.at_least:
                     keep &= values >= self.at_least[column]
                 if column in self.at_most:
@@ -113,13 +114,13 @@ class Predicate:
 
 def _is_in(column: pa.ChunkedArray, values: list[Any]) -> NDArray[np.bool_]:
     if not pa.types.is_dictionary(column.type):
-        found = column.to_numpy()
+        found = numpy_of(column)
         return np.asarray(found == values[0] if len(values) == 1 else np.isin(found, values))
     parts = [np.zeros(0, np.bool_)]
     for chunk in column.chunks:
         words = [w.encode("utf-8") for w in chunk.dictionary.to_pylist()]
         wanted = np.array([w in values for w in words], np.bool_)
-        parts.append(wanted[chunk.indices.to_numpy()])
+        parts.append(wanted[numpy_of(chunk.indices)])
     return np.concatenate(parts)
 
 
@@ -170,7 +171,7 @@ def _scan_file(
         if undecided:
             keep = where.mask(found, undecided)
             if not keep.all():
-                found = found.filter(pa.array(keep))
+                found = found.filter(arrow_of(keep))
         if found.num_rows:
             yield found.select(list(columns)).cast(schema)
 
