@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun import current, lifecycle, notices
 from mlrun.ids import now_us
-from mlrun.names import as_text
+from mlrun.names import as_text, plain_text
 from mlrun.pointlog import PointLog
 from mlrun.recordqueue import RecordQueue
 from mlrun.runartifacts import RunArtifacts
@@ -202,7 +202,7 @@ class Run(RunFacts, RunArtifacts):
                 f"finish: a run ends as {', '.join(_ENDS)}, not as {pretty(state):.80}; it is set to error",
             )
             known = "error"
-        self.end(known, error)
+        self.end(known, None if error is None else plain_text(error))
 
     def __enter__(self) -> Run:
         return self

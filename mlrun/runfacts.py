@@ -11,7 +11,7 @@ from mlrun.tables import PARAMS, RESULTS, RUNS
 from mlrun.values import pretty
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from threading import RLock
 
     from mlrun.contracts import Op
@@ -131,7 +131,7 @@ class RunFacts:
     def log_results(self, results: Mapping[str, Any]) -> None:
         """Record several final values."""
         ops = []
-        for given, value in dict(results).items():
+        for given, value in self._dict(results, "log_results").items():
             key = self._key(given)
             self.results[key] = value
             ops.append(result_op(RESULTS.name, self.id, key, value, self.warn))
@@ -144,14 +144,14 @@ class RunFacts:
         return self.config.get(key, default)
 
     def add_tags(self, *tags: str) -> None:
-        """Add tags."""
-        new = [clean(t, "tag", self.warn) for t in tags]
+        """Add tags; lists of tags are taken too."""
+        new = [clean(t, "tag", self.warn) for t in _flat(tags)]
         self._row.tags.update(new)
         self.record(tag_ops("put", self.id, new))
 
     def remove_tags(self, *tags: str) -> None:
         """Remove tags; those that are not there do not matter."""
-        gone = [clean(t, "tag", self.warn) for t in tags]
+        gone = [clean(t, "tag", self.warn) for t in _flat(tags)]
         self._row.tags.difference_update(gone)
         self.record(tag_ops("del", self.id, gone))
 
@@ -162,7 +162,7 @@ class RunFacts:
     def set_labels(self, labels: Mapping[str, Any]) -> None:
         """Set labels, beside those that are there; None removes one."""
         with self._lock:
-            for key, value in dict(labels).items():
+            for key, value in self._dict(labels, "set_labels").items():
                 self._row.set_label(self._key(key), value)
             self._put_row(labels=self._row.labels_json())
 
@@ -172,6 +172,13 @@ class RunFacts:
             self._row.provenance.update(facts)
             self._put_row(provenance=self._row.provenance_json())
 
+    def _dict(self, given: Any, call: str) -> dict[Any, Any]:
+        try:
+            return dict(given)
+        except (TypeError, ValueError):
+            self.warn(call, f"{call}() takes a dict, not {type(given).__name__}: nothing is stored")
+            return {}
+
     def _key(self, key: Any) -> str:
         return clean(key, "key", self.warn)
 
@@ -180,3 +187,9 @@ class RunFacts:
 
     def _config_changed(self, new: dict[str, Any], gone: list[str]) -> None:
         self.record(param_ops(PARAMS.name, self.id, new, gone, self.warn))
+
+
+def _flat(tags: Iterable[Any]) -> list[Any]:
+    """Return single tags, as `add_tags("a", "b")` and `add_tags(["a", "b"])` give them."""
+    lists = (list, tuple, set, frozenset)
+    return [tag for t in tags for tag in (t if isinstance(t, lists) else (t,))]

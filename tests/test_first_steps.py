@@ -83,3 +83,16 @@ def test_every_run_can_be_meant_and_is_never_meant_by_nothing() -> None:
     assert mlrun.delete_runs("run_id is not null") == 1
     assert mlrun.runs().height == 0
     assert Path(".mlrun").is_dir()
+
+
+def test_a_slip_in_a_tracking_call_ends_no_training_run() -> None:
+    run = mlrun.init("p", "slips", **QUIET)
+    with pytest.warns(MlrunWarning, match=r"log_results\(\) takes a dict, not int"):
+        run.log_results(5)  # type: ignore[arg-type]
+    with pytest.warns(MlrunWarning, match=r"set_labels\(\) takes a dict, not list"):
+        run.set_labels(["team"])  # type: ignore[arg-type]
+    run.add_tags(["a", "b"], "c")  # type: ignore[arg-type]
+    run.remove_tags(["b"])  # type: ignore[arg-type]
+    run.finish("error", {"code": 3})  # type: ignore[arg-type]
+    found = mlrun.get_run(run.id)
+    assert (found.state, found.error, found.tags) == ("error", "{'code': 3}", ["a", "c"])
