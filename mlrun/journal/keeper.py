@@ -92,7 +92,8 @@ class Keeper:
         try:
             spare = Segment(self._hold.slot.folder, *order, touch=True)
         except OSError:
-            self._hold.space.give_back(order[1])
+            with self._lock:
+                self._hold.space.give_back(order[1])
             raise
         with self._lock:
             points.offer_spare(spare)
@@ -117,7 +118,9 @@ class Keeper:
 
     def _look(self) -> None:
         space = self._hold.space
-        if space.look():
+        with self._lock:
+            since = space.taken
+        if space.look(since):
             with self._lock:
                 self._turn()
                 if space.closed:

@@ -21,32 +21,43 @@ class Space:
 
     Attributes:
         closed: the bound is reached; new points are dropped.
+        taken: bytes of all files that this process made or is about to make; changed under the writer's lock.
     """
 
     def __init__(self, journal: Path, max_bytes: int, reserve: int) -> None:
         self._journal = journal
         self.max_bytes = max_bytes
         self.reserve = reserve
-        self._used = 0
         self.closed = False
+        self.taken = 0
+        self._measured = (
+            0,
+            0,
+        )  # bytes on disk, and `taken` when they were counted: replaced as one
 
     def take(self, size: int) -> bool:
         """Count a new file of `size` bytes; False when the bound forbids it."""
-        if self.max_bytes and self._used + size > self.max_bytes:
+        on_disk, since = self._measured
+        if self.max_bytes and on_disk + self.taken - since + size > self.max_bytes:
             return False
-        self._used += size
+        self.taken += size
         return True
 
     def give_back(self, size: int) -> None:
         """Uncount a file that was not made."""
-        self._used -= size
+        self.taken -= size
 
-    def look(self) -> bool:
-        """Look at the disk and decide anew; True when that changed `closed`. Asks the file system: never in `log()`."""
-        before = self.closed
+    def look(self, since: int) -> bool:
+        """Look at the disk and decide anew; True when that changed `closed`. Asks the file system: never in `log()`.
+
+        Args:
+            since: `taken`, read under the writer's lock: so that no file is counted as taken and not yet on disk.
+        """
+        before, on_disk = self.closed, 0
         if self.max_bytes:
-            self._used = sum(folder_bytes(slot) for slot in list_slots(self._journal))
-        self.closed = self._free() < 0 or bool(self.max_bytes and self._used > self.max_bytes)
+            on_disk = sum(folder_bytes(slot) for slot in list_slots(self._journal))
+            self._measured = (on_disk, since)
+        self.closed = self._free() < 0 or bool(self.max_bytes and on_disk > self.max_bytes)
         return self.closed != before
 
     def _free(self) -> int:

@@ -271,7 +271,7 @@ class Writer:
             slot = claim(self.folder)
             self._retry_at = 0.0
             space = Space(self.folder, *self._bounds)
-            space.look()
+            space.look(space.taken)
             hold = Hold(
                 slot,
                 space,

@@ -136,10 +136,8 @@ from mlrun.config import Settings
 from mlrun.journal import Writer
 writer = Writer.open(Path(sys.argv[1]), settings=Settings())
 writer.channel("p", "r").log({"a": 1.0}, 0)
-pid = os.fork()
-if pid == 0:
-    signal.pause()
-print(pid, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
 signal.pause()
 """
     parent = subprocess.Popen(
