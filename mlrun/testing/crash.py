@@ -47,11 +47,30 @@ class CrashReport:
     violations: list[str] = field(default_factory=list)
 
 
-@dataclass
 class _Child:
-    process: subprocess.Popen[bytes]
-    pipe: int
-    run_id: str
+    """A writer, and how many of its calls it has acknowledged; its pipe is emptied all the time, or it would stall."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int, run_id: str) -> None:
+        self.process = process
+        self.run_id = run_id
+        self.logging = threading.Event()  # its first call returned, or it ended
+        self._pipe = pipe
+        self._bytes = 0
+        self._reader = threading.Thread(target=self._empty)
+        self._reader.start()
+
+    def acknowledged(self) -> int:
+        """Wait until it has ended, and return how many calls were acknowledged."""
+        self._reader.join()
+        self.process.wait()
+        return self._bytes // 8
+
+    def _empty(self) -> None:
+        while block := os.read(self._pipe, 1 << 20):
+            self._bytes += len(block)
+            self.logging.set()
+        self.logging.set()
+        os.close(self._pipe)
 
 
 def run_crash(
@@ -76,7 +95,8 @@ def run_crash(
     chance = random.Random(seed)
     report = CrashReport()
     children = [_start(folder, f"crash-{seed}-{i}") for i in range(writers)]
-    first = [os.read(c.pipe, 8) for c in children]  # all of them have logged
+    for child in children:
+        child.logging.wait()
     stop = threading.Event()
     workers = []
     if absorb:
@@ -92,7 +112,10 @@ def run_crash(
     time.sleep(chance.uniform(0, seconds))
     for child in children:
         child.process.kill()
-    acknowledged = {c.run_id: _drain(c, head) for c, head in zip(children, first, strict=True)}
+    acknowledged = {c.run_id: c.acknowledged() for c in children}
+    report.violations += [
+        f"run {r}: no call returned" for r, calls in acknowledged.items() if not calls
+    ]
     stop.set()
     for worker in workers:
         worker.join()
@@ -109,16 +132,6 @@ def _start(folder: Path, run_id: str) -> _Child:
     process = subprocess.Popen(command, pass_fds=[theirs], env=env, stdout=subprocess.DEVNULL)
     os.close(theirs)
     return _Child(process, mine, run_id)
-
-
-def _drain(child: _Child, head: bytes) -> int:
-    """Return how many calls were acknowledged; the pipe ends when the process does."""
-    data = head
-    while block := os.read(child.pipe, 1 << 20):
-        data += block
-    os.close(child.pipe)
-    child.process.wait()
-    return len(data) // 8
 
 
 def _absorb_and_kill(
