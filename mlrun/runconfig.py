@@ -93,6 +93,10 @@ class RunConfig(MutableMapping[str, Any]):
         """Show it as the dict that it stands for."""
         return repr(self._tree)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and travel as a plain nested dict: changes of a copy are not the run's."""
+        return dict, (self.as_dict(),)
+
     def update(self, other: Any = (), /, **values: Any) -> None:
         """Merge a mapping, a config object (Namespace, dataclass, pydantic, OmegaConf) or pairs, and keywords."""
         before = self.flat()

@@ -232,6 +232,8 @@ def delete_runs(
 ) -> int:
     """Delete the runs that `where` means, softly, and return how many; `compact` frees them after 30 days.
 
+    Runs that have not ended are left alone.
+
     Raises:
         QueryError: `where` is empty.
         WhereError: it cannot be understood.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -96,3 +98,19 @@ def test_a_slip_in_a_tracking_call_ends_no_training_run() -> None:
     run.finish("error", {"code": 3})  # type: ignore[arg-type]
     found = mlrun.get_run(run.id)
     assert (found.state, found.error, found.tags) == ("error", "{'code': 3}", ["a", "c"])
+
+
+def test_a_run_that_still_trains_is_not_deleted_by_a_where() -> None:
+    with mlrun.init("p", "done", **QUIET):
+        pass
+    with mlrun.init("p", "trains", **QUIET):
+        assert mlrun.delete_runs("state in ('running', 'completed')") == 1
+        assert mlrun.runs("p")["name"].to_list() == ["trains"]
+
+
+def test_a_copy_of_the_config_is_a_dict_of_its_own() -> None:
+    with mlrun.init("p", "copies", config={"lr": 0.1, "model": {"depth": 3}}, **QUIET) as run:
+        for made in (copy.deepcopy(run.config), pickle.loads(pickle.dumps(run.config))):
+            assert made == {"lr": 0.1, "model": {"depth": 3}}
+            made["model"]["depth"] = 5
+    assert mlrun.get_run(run.id).params == {"lr": 0.1, "model.depth": 3}
