@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_records_come_back_in_order_with_their_marks(journal: Path, writer: Writer) -> None:
-    first: Op = ("put", "runs", {"run_id": "r", "name": "ü\udc80", "notes": None, "iteration": 3})
+    first: Op = ("put", "runs", {"run_id": "r", "name": "ü😀\x00", "notes": None, "iteration": 3})
     second: Op = ("del", "tags", {"run_id": "r", "tag": "x"})
     writer.record([first, second])
     middle = writer.position()
