@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import QueryError
 from mlrun.ids import now_us
-from mlrun.tables import RUNS, TAGS
+from mlrun.liveness import OPEN_STATES
+from mlrun.names import clean, plain_text
+from mlrun.notices import warn
+from mlrun.runops import tag_ops
+from mlrun.tables import RUNS
+from mlrun.values import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,16 +50,26 @@ def update_run(
             raise QueryError(f"tags must be a list of text, not the text {given!r}")
     row: dict[str, Any] = {"run_id": run_id, "updated_at": now_us()}
     if name is not None:
-        row["name"] = name
+        row["name"] = clean(name, "name", _warn)
     if notes is not None:
-        row["notes"] = notes
+        row["notes"] = plain_text(notes)
     if labels is not None:
-        merged = {**(known_labels or {}), **labels}
-        row["labels"] = json.dumps({k: v for k, v in merged.items() if v is not None})
+        given = {clean(k, "label", _warn): v for k, v in labels.items()}
+        row["labels"] = _labels({**(known_labels or {}), **given})
     ops: list[Op] = [("put", RUNS.name, row)]
-    ops += [("put", TAGS.name, {"run_id": run_id, "tag": str(tag)}) for tag in add_tags]
-    ops += [("del", TAGS.name, {"run_id": run_id, "tag": str(tag)}) for tag in remove_tags]
+    ops += tag_ops("put", run_id, [clean(tag, "tag", _warn) for tag in add_tags])
+    ops += tag_ops("del", run_id, [clean(tag, "tag", _warn) for tag in remove_tags])
     apply_now(store, ops)
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    """Return the JSON of labels, as a run stores them: what is no JSON value is kept as its `repr`."""
+    kept = {k: decode(encode(v)[0]) for k, v in labels.items() if v is not None}
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _warn(code: str, message: str) -> None:
+    warn(message)
 
 
 def set_times(store: Store, run_ids: Iterable[str], **times: int | None) -> None:
@@ -66,7 +81,7 @@ def set_times(store: Store, run_ids: Iterable[str], **times: int | None) -> None
 
 
 def delete_runs(store: Store, where: str, project: str | None = None) -> int:
-    """Delete runs softly; `compact` frees them after 30 days, `restore()` brings them back before.
+    """Delete runs that have ended, softly; `compact` frees them after 30 days, `restore()` brings them back before.
 
     Returns:
         How many runs were deleted.
@@ -83,7 +98,10 @@ def delete_runs(store: Store, where: str, project: str | None = None) -> int:
     query = run_query(project, where, None, None, 0, True, True, False)
     store.flush_records()
     with snapshot(store) as sight:
-        ids = sight.find(query)
+        found = sight.rows(RUNS, sight.find(query))
+    ids = [
+        r for r, state in found.select("run_id", "state").iter_rows() if state not in OPEN_STATES
+    ]
     if ids:
         set_times(store, ids, deleted_at=now_us())
     return len(ids)

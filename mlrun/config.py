@@ -58,13 +58,16 @@ class Settings:
     git: bool = True
 
     def __repr__(self) -> str:
-        """Show what differs from the defaults, never the key."""
-        shown = ", ".join(
-            f"{f.name}={'***' if f.name == 'api_key' else repr(getattr(self, f.name))}"
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        )
-        return f"Settings({shown})"
+        """Show what differs from the defaults, never the key nor the credentials of a URL."""
+        from mlrun.redact import redact_url
+
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value != f.default:
+                text = redact_url(value) if isinstance(value, str) else value
+                shown.append(f"{f.name}={'***' if f.name == 'api_key' else repr(text)}")
+        return f"Settings({', '.join(shown)})"
 
     def store_folder(self) -> Path:
         """Absolute path of the embedded store; ConfigError when `dbpath` is a gateway."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.journal.fold import fold
 from mlrun.liveness import OPEN_STATES, is_alive
+from mlrun.opcheck import misfit
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -79,7 +80,8 @@ def record_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFram
 def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:
     """Merge what the journal holds past the view's marks with the stored rows of the runs that it touches."""
     marks = view.marks()
-    ops = [op for _, _, batch in journal.ops(marks) for op in batch]
+    # what fits no table is set aside when it is absorbed, and must not hide the rest until then
+    ops = [op for _, _, batch in journal.ops(marks) for op in batch if not misfit(op)]
     folded = fold(journal, after=marks)
     touched = {
         row["run_id"] for verb, table, row in ops if verb != "artifact" and table in _run_tables()

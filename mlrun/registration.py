@@ -105,6 +105,7 @@ def register(
     """
     given = options or Options()
     named = clean(key, "key", run.warn)
+    type = clean(type, "type", run.warn)
     row = {"project": run.project, "key": named, "type": type, "created_at": now_us()}
     try:
         row |= _described(_store(run, make(), type), about, given)

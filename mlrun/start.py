@@ -107,7 +107,7 @@ def init(
             )  # an error must leave the open run as it is
     _finish_open_run()
     run = open_run(place, known, about, run_id=run_id, resume=word, watch=True)
-    if project and run.project != known.project:
+    if project and run.project != clean_text(known.project)[0]:
         run.warn(
             "project",
             f"run {run.id!r} belongs to project {run.project!r}, not {project!r:.80}, and stays there",
@@ -181,7 +181,8 @@ def open_run(
         run.warn(code, message)
     if run.writer is None:
         return run
-    columns = _columns(said, found, "" if attached else f"{run.writer.name}#{run.writer.claim}")
+    owner = "" if attached else f"{run.writer.name}#{run.writer.claim}"
+    columns = _columns(said, found, owner, run.warn)
     with _usable(store):
         run.writer.record([*row.ops(columns, now_us()), *ops])
     lifecycle.close_at_exit(run.writer)
@@ -276,20 +277,23 @@ def _describe(row: RunRow, about: About, warn: Callable[[str, str], Any]) -> lis
     return ops
 
 
-def _columns(about: About, found: Mapping[str, Any] | None, writer: str) -> dict[str, Any]:
+def _columns(
+    about: About, found: Mapping[str, Any] | None, writer: str, warn: Callable[[str, str], Any]
+) -> dict[str, Any]:
     """Return the columns that say what the run is and, unless `writer` is empty, who owns it and since when."""
     said = {
         "function": about.function,
         "parent": getattr(about.parent, "id", about.parent),
         "group": about.group,
-        "iteration": about.iteration,
     }
-    columns = {name: value for name, value in said.items() if value is not None}
+    columns: dict[str, Any] = {n: clean(v, n, warn) for n, v in said.items() if v is not None}
+    if about.iteration is not None:
+        columns["iteration"] = about.iteration
     if not writer:
         return columns
     columns |= {"state": "running", "writer": writer, "user": _user(), "host": _host()}
     if found is None:
-        return {**columns, "kind": about.kind, "started_at": now_us()}
+        return {**columns, "kind": clean(about.kind, "kind", warn), "started_at": now_us()}
     return {**columns, "finished_at": None, "error": None, "deleted_at": None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -49,14 +50,24 @@ def _pick(wide: pl.DataFrame, name: Name) -> pl.Expr:
     if name.scope == "run":
         return pl.col(name.key)
     if name.scope == "labels":
-        path = pl.col("labels").str.json_path_match(
-            f"$['{name.key}']" if "'" not in name.key else "$"
-        )
-        return path.alias(f"labels.{name.key}")
+        found = [_label(text, name.key) for text in wide["labels"]]
+        return pl.lit(pl.Series(f"labels.{name.key}", found, dtype=pl.String))
     title = name.column
     if title in wide.columns:
         return pl.col(title)
     return pl.lit(None, pl.Float64 if name.scope == "metrics" else pl.String).alias(title)
+
+
+def _label(labels: str | None, key: str) -> str | None:
+    """Return one label: text as it is, anything else as JSON; None where there is none."""
+    try:
+        found = json.loads(labels or "{}")
+    except ValueError:
+        return None  # an import may have brought any text
+    value = found.get(key) if isinstance(found, dict) else None
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _run_columns(order: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -26,7 +26,8 @@ from mlrun.journal.fold import fold, is_cheap
 from mlrun.journal.slots import adopt
 from mlrun.journal.snapshot import read_journal
 from mlrun.liveness import OPEN_STATES, is_alive
-from mlrun.tables import RUNS, SUMMARIES, TABLES
+from mlrun.opcheck import misfit
+from mlrun.tables import RUNS, SUMMARIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,16 +156,10 @@ def _part(ops: list[Op]) -> tuple[list[Op], list[tuple[Op, str]]]:
     fitting: list[Op] = []
     refused: list[tuple[Op, str]] = []
     for op in ops:
-        verb, name, row = op
-        table = TABLES.get(name)
-        known = verb == "artifact" or (
-            verb in ("put", "del") and table is not None and set(row) <= set(table.names)
-        )
-        complete = verb != "put" or table is None or all(row.get(k) is not None for k in table.key)
-        if known and complete:
-            fitting.append(op)
+        if why := misfit(op):
+            refused.append((op, why))
         else:
-            refused.append((op, f"does not fit table {name!r}"))
+            fitting.append(op)
     return fitting, refused
 
 

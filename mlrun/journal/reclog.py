@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -53,13 +54,22 @@ class LogScan(NamedTuple):
     damage: list[Damage]
 
 
+# a pair of surrogates, a lone one (group 1), or any other escape
+_ESCAPE = re.compile(r"\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)|\\.")
+
+
 def pack(value: Any) -> bytes:
-    """Encode a payload; NaN and infinities are written as JavaScript names them.
+    """Encode a payload; NaN and infinities are written as JavaScript names them, lone surrogates as U+FFFD.
 
     Raises:
         TypeError, ValueError: JSON has no form for it.
     """
-    return json.dumps(value, separators=(",", ":"), check_circular=False).encode("ascii")
+    text = json.dumps(value, separators=(",", ":"), check_circular=False)
+    if (
+        "\\ud" in text
+    ):  # no reader could take them: the text of an exception about a file name may hold one
+        text = _ESCAPE.sub(lambda m: "\\ufffd" if m[1] else m[0], text)
+    return text.encode("ascii")
 
 
 def _frame(kind: bytes, payload: bytes) -> bytes:
