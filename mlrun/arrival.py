@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.contracts import CanDeleteRuns, PointFilter
 from mlrun.errors import ObjectError, SchemaMismatch, StoreError
 from mlrun.filelock import FileLock
+from mlrun.liveness import OPEN_STATES
 from mlrun.recovery import KIND
 from mlrun.tables import (
     ALIASES,
@@ -267,12 +268,22 @@ def _put_runs(store: Store, records: dict[str, pl.DataFrame], new: list[str]) ->
         ops += [
             ("put", table.name, row)
             for table in (RUNS, PARAMS, RESULTS, TAGS)
-            for row in _rows(records[table.name].filter(batch))
+            for row in _rows(_ended(table, records[table.name].filter(batch)))
         ]
         found = _rows(records[SUMMARIES.name].filter(batch))
         summaries = [tuple(row[c] for c in SUMMARIES.names) for row in found]
         # a run and its summaries at once: summaries are added to what is there, so never twice
         store.records.apply(ops, summaries=summaries)
+
+
+def _ended(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Runs that were open when they were exported are lost here: their writer is another store's."""
+    import polars as pl
+
+    if table is not RUNS:
+        return rows
+    lost = pl.when(pl.col("state").is_in(OPEN_STATES)).then(pl.lit("lost")).otherwise("state")
+    return rows.with_columns(lost.alias("state"), pl.lit(None, pl.String).alias("writer"))
 
 
 def _stored_projects(store: Store) -> list[dict[str, Any]]:

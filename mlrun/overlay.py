@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.journal.fold import fold
+from mlrun.journal.fold import merge
+from mlrun.journal.foldcache import fold_pending
 from mlrun.liveness import OPEN_STATES, is_alive
 from mlrun.opcheck import misfit
 from mlrun.tables import (
@@ -29,7 +30,7 @@ from mlrun.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import polars as pl
 
@@ -82,7 +83,7 @@ def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:
     marks = view.marks()
     # what fits no table is set aside when it is absorbed, and must not hide the rest until then
     ops = [op for _, _, batch in journal.ops(marks) for op in batch if not misfit(op)]
-    folded = fold(journal, after=marks)
+    folded = fold_pending(journal, marks)
     touched = {
         row["run_id"] for verb, table, row in ops if verb != "artifact" and table in _run_tables()
     }
@@ -183,36 +184,11 @@ def _content(row: Mapping[str, Any]) -> tuple[str, Any]:
     return row["type"], row.get("sha256") or row.get("uri")
 
 
-def _merge_summary(rows: dict[tuple[Any, ...], dict[str, Any]], part: Sequence[Any]) -> None:
-    new = dict(zip(SUMMARIES.names, part, strict=True))
-    key = (new["run_id"], new["key"])
-    old = rows.get(key)
-    if old is None:
-        rows[key] = new
-        return
-    order = ("last_step", "last_time", "last_seq")
-    newest = max(old, new, key=lambda r: tuple(r[c] for c in order))
-    spread = {
-        "min": _least(old["min"], new["min"], min),
-        "max": _least(old["max"], new["max"], max),
-        "sum": _total(old, new),
-        "count": old["count"] + new["count"],
-        "nan": old["nan"] + new["nan"],
-        "first_step": min(old["first_step"], new["first_step"]),
-    }
-    rows[key] = {**newest, **spread}
-
-
-def _least(a: float | None, b: float | None, choose: Any) -> float | None:
-    return a if b is None else b if a is None else choose(a, b)
-
-
-def _total(a: dict[str, Any], b: dict[str, Any]) -> float | None:
-    parts = [r for r in (a, b) if r["count"] > r["nan"]]
-    if not parts or any(r["sum"] is None for r in parts):
-        return None
-    total = sum(r["sum"] for r in parts)
-    return None if total != total else total
+def _merge_summary(rows: dict[tuple[Any, ...], dict[str, Any]], part: tuple[Any, ...]) -> None:
+    old = rows.get(part[:2])
+    if old is not None:
+        part = merge(tuple(old[c] for c in SUMMARIES.names), part)
+    rows[part[:2]] = dict(zip(SUMMARIES.names, part, strict=True))
 
 
 def _dead_runs(journal: JournalSnapshot, view: RecordsView) -> set[str]:

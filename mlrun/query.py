@@ -258,9 +258,17 @@ def projects(store: Store) -> pl.DataFrame:
         pl.len().cast(pl.Int64).alias("runs"),
         pl.col("state").eq("running").sum().cast(pl.Int64).alias("running"),
         pl.col("started_at").max().alias("last_started_at"),
+        pl.col("started_at").min().alias("first"),
     )
     joined = named.select(PROJECTS.visible).join(active, on="name", how="full", coalesce=True)
-    return joined.with_columns(pl.col("runs", "running").fill_null(0)).sort("name")
+    return (
+        joined.with_columns(
+            pl.col("runs", "running").fill_null(0),
+            pl.coalesce("created_at", "first").alias("created_at"),
+        )
+        .drop("first")
+        .sort("name")
+    )
 
 
 def logs(store: Store, run_id: Any) -> pl.DataFrame:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from mlrun.tables import METRICS, SUMMARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pyarrow as pa
 
     from mlrun.contracts import Mark
     from mlrun.journal.snapshot import JournalSnapshot
 
-__all__ = ["FEW", "fold", "fold_points", "fold_rows", "is_cheap"]
+__all__ = ["FEW", "fold", "fold_points", "fold_rows", "is_cheap", "merge"]
 
 FEW = 4_000  # points that plain Python folds in about 5 ms
 _polars_is_dead = (
@@ -123,3 +123,33 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def merge(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Merge two rows of SUMMARIES of one run and key, aggregates of different points."""
+    newest = a if a[9:12] > b[9:12] else b  # by (step, time, seq) of the last
+    return (
+        *a[:2],
+        newest[2],
+        _either(min, a[3], b[3]),
+        _either(max, a[4], b[4]),
+        _total(a, b),
+        a[6] + b[6],
+        a[7] + b[7],
+        min(a[8], b[8]),
+        *newest[9:12],
+    )
+
+
+def _either(
+    choose: Callable[[float, float], float], a: float | None, b: float | None
+) -> float | None:
+    return a if b is None else b if a is None else choose(a, b)
+
+
+def _total(a: tuple[Any, ...], b: tuple[Any, ...]) -> float | None:
+    """The sum of both; None when it is NaN, or when there is nothing but NaN (then there is nothing to add)."""
+    sums = [row[5] for row in (a, b) if row[6] > row[7]]
+    if not sums or None in sums:
+        return None
+    return _nan_to_none(math.fsum(sums) if all(map(math.isfinite, sums)) else sum(sums))

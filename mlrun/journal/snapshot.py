@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,8 +70,17 @@ class WriterInfo:
     claim: int
     host: str
     segments: list[SegmentInfo] = field(default_factory=list)
-    logs: list[LogInfo] = field(default_factory=list)
-    texts: list[LogInfo] = field(default_factory=list)
+    opened: dict[str, list[_Log]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def logs(self) -> list[LogInfo]:
+        """Its record logs; read whole when first asked for."""
+        return [_log_info(log) for log in self.opened[LOG]]
+
+    @cached_property
+    def texts(self) -> list[LogInfo]:
+        """Its console logs; read whole when first asked for."""
+        return [_log_info(log) for log in self.opened[TEXT]]
 
 
 def read_journal(folder: Path, *, verify: bool = False) -> JournalSnapshot:
@@ -266,8 +276,7 @@ class JournalSnapshot:
         logs = self._logs[info.name] = {
             kind: list(self._open_logs(folder, kind, found[kind]))[::-1] for kind in (LOG, TEXT)
         }
-        info.logs = [_log_info(log) for log in logs[LOG]]
-        info.texts = [_log_info(log) for log in logs[TEXT]]
+        info.opened = logs
         segments = self._segments[info.name] = []
         for number in reversed(found[SEGMENT]):
             seg = self._open_segment(numbered(folder, number, SEGMENT), number, verify=verify)
