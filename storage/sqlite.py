@@ -13,7 +13,7 @@ from .sqlite_apply import apply, read_marks
 from .sqlite_connect import connect, transaction
 from .sqlite_library import Pool, lease
 from .sqlite_plan import plan
-from .sqlite_schema import create, name, open_version, source
+from .sqlite_schema import create, name, open_empty, open_version, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,6 +75,8 @@ class SQLiteRecords:
                 return  # it is there and of this version: the usual case, and the connection is kept
         if self._closed:
             raise StoreClosed(f"{self.url} was closed")
+        if self._is_out_of_reach():
+            return
         with lease() as library:
             connection = connect(self.path, library, mapped=self._mode == "wal", create=True)
             try:
@@ -182,5 +184,16 @@ class SQLiteRecords:
             open_version(connection, self.path)
             yield connection
 
+    def _is_out_of_reach(self) -> bool:
+        """Whether this is a reader of a folder in which nobody who may write it has made the file yet."""
+        folder = os.path.dirname(self.path)
+        return (
+            not os.path.exists(self.path)
+            and os.path.isdir(folder)
+            and not os.access(folder, os.W_OK)
+        )
+
     def _open(self, library: str) -> Connection:
+        if self._is_out_of_reach():
+            return open_empty(self.path, library)
         return connect(self.path, library, mapped=self._mode == "wal")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Connection", "connect", "transaction"]
+__all__ = ["Connection", "connect", "open_uri", "transaction"]
 
 BUSY_SECONDS = 30
 # Rows of one Arrow batch. The driver takes a column's type from its first batch; what is read in more than one batch is
@@ -26,10 +26,18 @@ BUSY_SECONDS = 30
 _BATCH_ROWS = "65536"
 # The file is read through the kernel's page cache, without a copy, where mapping is safe.
 _MMAP_BYTES = 1 << 35
+# SQLite then takes the file as it is, and does not look whether somebody writes a log beside it.
+_FROZEN = "&immutable=1"
 
 
 class Connection(Protocol):
-    """What both libraries can do; not for two threads at once."""
+    """What both libraries can do; not for two threads at once.
+
+    Attributes:
+        lasting: whether what others commit later will be seen; else it serves one question.
+    """
+
+    lasting: bool
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         """Run one statement."""
@@ -70,8 +78,9 @@ def connect(path: str, library: str, *, mapped: bool = True, create: bool = Fals
             raise StoreError(f"{path} is not made yet: call create()")
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     fresh = not os.path.exists(path)
-    kind = SQLiteConnection if library == "sqlite3" else ADBCConnection
-    connection: Connection = kind(path, _uri(path, create=create))
+    uri = _uri(path, create=create)
+    connection = open_uri(path, uri, library)
+    connection.lasting = _FROZEN not in uri
     if fresh:
         os.chmod(path, 0o600)  # not by opening it first: closing it again would drop locks
     for pragma in (
@@ -82,6 +91,13 @@ def connect(path: str, library: str, *, mapped: bool = True, create: bool = Fals
         "pragma cache_size=-32768",
     ):
         connection.rows(pragma)
+    return connection
+
+
+def open_uri(path: str, uri: str, library: str) -> Connection:
+    """Open a URI of SQLite's; `path` is what errors name."""
+    kind = SQLiteConnection if library == "sqlite3" else ADBCConnection
+    connection: Connection = kind(path, uri)
     return connection
 
 
@@ -117,13 +133,16 @@ def _uri(path: str, *, create: bool) -> str:
     writable = folder and (create or not os.path.exists(path) or os.access(path, os.W_OK))
     if writable:
         return f"file:{quote(path)}?mode={'rwc' if create else 'rw'}"
-    wal = f"{path}-wal"
-    calm = not os.path.exists(wal) or os.path.getsize(wal) == 0
-    return f"file:{quote(path)}?mode=ro" + ("&immutable=1" if calm else "")
+    # Beside a log and its index it can be followed like any other; without them SQLite would have to make them.
+    wal, index = f"{path}-wal", f"{path}-shm"
+    calm = not os.path.exists(wal) or (os.path.getsize(wal) == 0 and not os.path.exists(index))
+    return f"file:{quote(path)}?mode=ro" + (_FROZEN if calm else "")
 
 
 class SQLiteConnection:
     """The interpreter's library."""
+
+    lasting = True
 
     def __init__(self, path: str, uri: str) -> None:
         self._path = path
@@ -185,6 +204,8 @@ def _tuples(rows: Any) -> list[tuple[Any, ...]]:
 
 class ADBCConnection:
     """The driver's library, by its low-level handles: the DB-API module would import pandas."""
+
+    lasting = True
 
     def __init__(self, path: str, uri: str) -> None:
         import adbc_driver_manager as adbc

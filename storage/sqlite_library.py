@@ -112,7 +112,7 @@ class Pool:
             if born != _forks:  # the parent's: neither used nor closed here
                 return
             self._lent.discard(connection)
-            if sound and len(self._idle) < self._keep:
+            if sound and connection.lasting and len(self._idle) < self._keep:
                 self._idle.append(connection)
                 return
         connection.close()

@@ -18,7 +18,7 @@ from mlrun.contracts import Mark
 from mlrun.errors import StoreError, StoreVersionError
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TABLES, TAGS
 
-from .sqlite_connect import transaction
+from .sqlite_connect import open_uri, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,7 @@ __all__ = [
     "create",
     "indexes",
     "name",
+    "open_empty",
     "open_version",
     "source",
 ]
@@ -195,6 +196,14 @@ def create(connection: Connection, path: str, journal_mode: str) -> None:
                 MIGRATIONS[number](connection)
             connection.execute(f"pragma user_version={VERSION}")
     open_version(connection, path)
+
+
+def open_empty(path: str, library: str) -> Connection:
+    """Return a connection to empty tables in memory: what a reader sees of a file that is not made yet."""
+    connection = open_uri(path, "file::memory:", library)
+    connection.lasting = False
+    _make(connection)
+    return connection
 
 
 def _make(connection: Connection) -> None:

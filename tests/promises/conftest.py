@@ -72,11 +72,14 @@ def start(own_folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def python(
     start: Callable[..., subprocess.Popen[str]],
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a script to its end in a process of its own."""
+    """Run a script in a process of its own, to its end and to this exit code."""
 
-    def run(script: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        script: str, *arguments: str, code: int | None = 0, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         process = start(script, *arguments, **options)
         out, err = process.communicate(timeout=120)
+        assert code is None or process.returncode == code, err
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
