@@ -23,7 +23,7 @@ _GOALS = {1_000_000: "<= 20", 100_000_000: "<= 100"}
 
 
 def run(options: Options) -> list[Figure]:
-    """Measure series of 1M and, unless quick, 100M points; then the peers on 1M."""
+    """Measure series of 1M and, unless quick, 100M points, before and after compaction; then the peers on 1M."""
     out = []
     for points in (1_000_000,) if options.quick else (1_000_000, 100_000_000):
         folder = fresh(options.folder, "series")
@@ -38,20 +38,17 @@ def _ours(options: Options, folder: Path, points: int) -> list[Figure]:
     title = f"{_size(points)} points"
     given: dict[str, Any] = {"folder": str(folder), "points": points}
     repeats = 10 if options.quick else 100
-    drawn = call("bench.charts:draw", **given, repeats=repeats, watch=True)
-    out = []
+    goal = _GOALS.get(points, "")
+    absorbed = call("bench.charts:draw", **given, repeats=repeats, shares=[1.0])
+    [(_, taken)] = absorbed["taken"].items()
+    out = _chart_figures(f"{title}, as absorbed: chart", taken, goal)
+    call("bench.w1:tidy", folder=str(folder))
+    shares = [1.0, 0.1, 0.001]
+    drawn = call("bench.charts:draw", **given, repeats=repeats, shares=shares, watch=True)
     for name, taken in drawn["taken"].items():
-        ms = [t * 1000 for t in taken]
-        first, ms = ms[0], ms[1:]
-        goal = _GOALS.get(points, "")
-        out += [
-            Figure(f"{title}: {name}, p50", percentile(ms, 50), "ms"),
-            Figure(f"{title}: {name}, p95", percentile(ms, 95), "ms", goal=goal),
-            Figure(f"{title}: {name}, first of its process", first, "ms"),
-        ]
-    out.append(
-        Figure(f"{title}: charts, memory at most", drawn["uss_peak"] / 1e6, "MB", goal="<= 1,000")
-    )
+        out += _chart_figures(f"{title}: {name}", taken, goal)
+    memory = drawn["uss_peak"] / 1e6
+    out.append(Figure(f"{title}: charts, memory at most", memory, "MB", goal="<= 1,000"))
     if points <= 1_000_000:
         read = call("bench.charts:read", **given, repeats=repeats)
         taken = read["taken"][1:]
@@ -68,12 +65,21 @@ def _ours(options: Options, folder: Path, points: int) -> list[Figure]:
     return out
 
 
+def _chart_figures(title: str, taken: list[float], goal: str) -> list[Figure]:
+    first, *ms = (t * 1000 for t in taken)
+    return [
+        Figure(f"{title}, p50", percentile(ms, 50), "ms"),
+        Figure(f"{title}, p95", percentile(ms, 95), "ms", goal=goal),
+        Figure(f"{title}, first of its process", first, "ms"),
+    ]
+
+
 def _size(points: int) -> str:
     return f"{points // 1_000_000}M"
 
 
-def draw(folder: str, points: int, repeats: int) -> dict[str, Any]:
-    """Draw the whole series, and windows of a tenth and of a thousandth of it, in the child."""
+def draw(folder: str, points: int, repeats: int, shares: list[float]) -> dict[str, Any]:
+    """Draw windows of so large a share of the series, at random places, in the child."""
     import mlrun
 
     chance = random.Random(0)
@@ -85,11 +91,8 @@ def draw(folder: str, points: int, repeats: int) -> dict[str, Any]:
         return mlrun.metrics(LONG, keys=["loss"], points=_POINTS, store=folder, **bounds)
 
     taken: dict[str, list[float]] = {}
-    for name, share in (
-        ("chart", 1.0),
-        ("chart of a tenth", 0.1),
-        ("chart of a thousandth", 0.001),
-    ):
+    for share in shares:
+        name = "chart" if share == 1 else f"chart of a {round(1 / share):,}th"
         taken[name] = []
         for _ in range(repeats + 1):
             begin = time.perf_counter()

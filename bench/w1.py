@@ -35,7 +35,7 @@ def run(options: Options) -> list[Figure]:
     sizes = [options.runs] if options.runs else [400, 2_000] if options.quick else [10_000, 100_000]
     out = []
     for runs in sizes:
-        out += _size(options, runs, logged=runs <= _LOGGED and not (options.quick and runs != 400))
+        out += _size(options, runs, logged=runs <= _LOGGED and runs == sizes[0])
     return out + (_peers(options, sizes[0]) if options.peers else [])
 
 
