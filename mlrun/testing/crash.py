@@ -25,7 +25,7 @@ __all__ = ["CrashReport", "run_crash"]
 
 # a call is acknowledged by one 8-byte write to a pipe after it returned
 _WRITER = """
-import os, sys, mlrun
+import os, sys, time, mlrun
 out = int(sys.argv[1])
 run = mlrun.init(project="crash", id=sys.argv[2], store=sys.argv[3], console=False, system_metrics=False, git=False)
 step = 0
@@ -33,6 +33,8 @@ while True:
     run.log({"a": float(step), "b": -float(step), "c/d": 0.5})
     os.write(out, step.to_bytes(8, "little"))
     step += 1
+    if step > 5_000 and not step % 32:
+        time.sleep(0.002)  # what is checked afterwards must stay small
 """
 
 
