@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import CanLookup
 from mlrun.errors import StoreError, did_you_mean
-from mlrun.ids import advance_clock
+from mlrun.ids import advance_clock, now_us
+from mlrun.liveness import OPEN_STATES, SILENCE_US
 from mlrun.runconfig import nest
 from mlrun.runops import RunRow
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
 
-_OPEN = ("created", "pending", "running", "aborting", "pending_retry")
 _MAX_COMPARED = 2_000  # ids that are looked through for a near one
 
 
@@ -63,9 +63,13 @@ def is_owned_elsewhere(store: Store, found: Mapping[str, Any]) -> bool:
     from mlrun.journal.slots import probe_alive, read_owner
 
     writer, _, claim = (found["writer"] or "").partition("#")
-    if found["state"] not in _OPEN or not writer:
+    if found["state"] not in OPEN_STATES or not writer:
         return False
     folder = store.journal / writer
+    if (
+        not folder.exists()
+    ):  # another host's, on a network file system: all that is known is when it was heard
+        return now_us() - (found["updated_at"] or 0) < SILENCE_US
     owner = read_owner(folder)
     return owner is not None and str(owner.claim) == claim and probe_alive(folder)
 
