@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from mlrun.errors import StoreError
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -25,8 +27,15 @@ class FileLock:
         self._fd = -1
 
     def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock; False if `wait` is off and somebody else holds it."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        """Take the lock; False if `wait` is off and somebody else holds it.
+
+        Raises:
+            StoreError: the file cannot be opened for writing.
+        """
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot write in {self._path.parent}: {error.strerror}") from error
         try:
             held = _lock(fd, wait=wait)
         except BaseException:

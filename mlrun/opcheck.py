@@ -72,11 +72,12 @@ def _values(kinds: Mapping[str, str], row: Mapping[str, Any], table: Table) -> s
 
 
 def _is_of(kind: str, value: Any) -> bool:
-    if not isinstance(value, _PYTHON[kind]):
+    wanted: tuple[type, ...] | type = _PYTHON[kind]
+    if not isinstance(value, wanted):
         return False
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
-    return kind == "float64" or -_INT64 <= value < _INT64
+    return kind == "float64" or not isinstance(value, int) or -_INT64 <= value < _INT64
 
 
 def _is_json(row: Mapping[str, Any]) -> bool:

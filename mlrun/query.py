@@ -16,6 +16,7 @@ from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
 from mlrun.ids import now_us
 from mlrun.journal.snapshot import JournalSnapshot, read_journal
+from mlrun.norecords import NoRecords
 from mlrun.overlay import Overlay, load_overlay
 from mlrun.tables import (
     ALIASES,
@@ -128,6 +129,9 @@ class Snapshot:
 @contextmanager
 def snapshot(store: Store) -> Iterator[Snapshot]:
     """Open one consistent sight of the store."""
+    if not store.exists():
+        yield Snapshot(JournalSnapshot(store.journal), NoRecords(), Overlay())
+        return
     journal = read_journal(store.journal)
     with store.records.read() as view:
         yield Snapshot(journal, view, load_overlay(journal, view))

@@ -86,7 +86,8 @@ class Store:
     @cached_property
     def series(self) -> Series:
         """The series store."""
-        self.prepare()
+        if self.exists():
+            self.prepare()
         url = self._urls["series"] or f"delta://{self.folder}/series"
         store: Series = storage_class(url)(url)
         return store
@@ -111,6 +112,26 @@ class Store:
                 _make(self.folder, self.journal)
                 self._marker = _marker_of(self.folder)
                 self._ready = True
+
+    def exists(self) -> bool:
+        """Whether there is a store to ask; a question makes none.
+
+        Raises:
+            StoreError: there is one, and this user may not read it.
+        """
+        if self._ready or self._urls["records"]:
+            return True
+        try:
+            os.stat(self.folder / "store.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(f"cannot read the store in {self.folder}: {error.strerror}") from error
+        if self.journal.is_dir() and not os.access(self.journal, os.R_OK | os.X_OK):
+            raise StoreError(
+                f"cannot read the store in {self.folder}: its journal is another user's"
+            )
+        return True
 
     def is_replaced(self) -> bool:
         """Whether the folder that was opened is gone, or another one stands in its place."""

@@ -31,6 +31,22 @@ __all__ = [
 ]
 
 
+def _asked(store: Store | str | Path | None) -> Store:
+    """Return the store that a question goes to: the one named, else the open run's, else the settings'."""
+    from mlrun.current import open_run_of_process
+    from mlrun.errors import NotFound
+    from mlrun.store import open_store as open_
+
+    run = open_run_of_process() if store is None else None
+    own: Store | None = None if run is None else run.store
+    if own is not None:
+        return own  # also after the process has changed its folder
+    found = open_(store)
+    if store is not None and not found.exists():
+        raise NotFound(f"there is no store in {found.url}")
+    return found
+
+
 def open_store(url: str | Path | None = None) -> Store:
     """Return the store in a folder; without one, the settings' store (`MLRUN_DBPATH`, else `.mlrun`).
 
@@ -86,10 +102,9 @@ def runs(
         [('a', 0.1, 0.9)]
     """
     from mlrun.query import runs as find
-    from mlrun.store import open_store as open_
 
     return find(
-        open_(store), project, where, order_by, limit, offset, columns, children, archived, deleted
+        _asked(store), project, where, order_by, limit, offset, columns, children, archived, deleted
     )
 
 
@@ -123,11 +138,10 @@ def metrics(
         QueryError: an argument has no meaning.
     """
     from mlrun.points import metrics as read
-    from mlrun.store import open_store as open_
 
     wanted = [keys] if isinstance(keys, str) else keys
     return read(
-        open_(store),
+        _asked(store),
         run_ids,
         keys=wanted,
         points=points,
@@ -142,9 +156,8 @@ def metrics(
 def params(run_ids: Any, *, store: Store | str | Path | None = None) -> pl.DataFrame:
     """Return parameters in long form: `run_id, key, value` (JSON text), `type`."""
     from mlrun.query import params as read
-    from mlrun.store import open_store as open_
 
-    return read(open_(store), run_ids)
+    return read(_asked(store), run_ids)
 
 
 def artifacts(
@@ -156,25 +169,22 @@ def artifacts(
     run and step that logged a version.
     """
     from mlrun.query import artifacts as read
-    from mlrun.store import open_store as open_
 
-    return read(open_(store), project_or_run)
+    return read(_asked(store), project_or_run)
 
 
 def logs(run_id: Any, *, store: Store | str | Path | None = None) -> pl.DataFrame:
     """Return what a run printed: `run_id, time, stream` (stdout or stderr), `line`, oldest first."""
     from mlrun.query import logs as read
-    from mlrun.store import open_store as open_
 
-    return read(open_(store), run_id)
+    return read(_asked(store), run_id)
 
 
 def projects(*, store: Store | str | Path | None = None) -> pl.DataFrame:
     """Return one row per project, with its number of runs, of running ones, and its latest start."""
     from mlrun.query import projects as read
-    from mlrun.store import open_store as open_
 
-    return read(open_(store))
+    return read(_asked(store))
 
 
 def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
@@ -197,9 +207,8 @@ def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
     """
     from mlrun.sqlquery import run_sql
     from mlrun.sqltables import sql_tables
-    from mlrun.store import open_store as open_
 
-    with sql_tables(open_(store)) as tables:
+    with sql_tables(_asked(store)) as tables:
         return run_sql(query, tables)
 
 
@@ -209,10 +218,9 @@ def get_run(run_id: str, *, store: Store | str | Path | None = None) -> RunView:
     Raises:
         NotFound: nothing fits; the message names the nearest.
     """
-    from mlrun.store import open_store as open_
     from mlrun.view import get_run as find
 
-    return find(open_(store), run_id)
+    return find(_asked(store), run_id)
 
 
 def get_artifact(name: str, *, store: Store | str | Path | None = None) -> DataItem:
@@ -222,9 +230,8 @@ def get_artifact(name: str, *, store: Store | str | Path | None = None) -> DataI
         NotFound: no such artifact, version or alias.
     """
     from mlrun.dataitem import find_artifact
-    from mlrun.store import open_store as open_
 
-    return find_artifact(open_(store), name)
+    return find_artifact(_asked(store), name)
 
 
 def delete_runs(
@@ -239,9 +246,8 @@ def delete_runs(
         WhereError: it cannot be understood.
     """
     from mlrun.change import delete_runs as delete
-    from mlrun.store import open_store as open_
 
-    return delete(open_(store), where, project)
+    return delete(_asked(store), where, project)
 
 
 def compact(*, store: Store | str | Path | None = None) -> dict[str, int]:
@@ -251,6 +257,5 @@ def compact(*, store: Store | str | Path | None = None) -> dict[str, int]:
         Counts of what was done.
     """
     from mlrun.compaction import compact as run
-    from mlrun.store import open_store as open_
 
-    return run(open_(store))
+    return run(_asked(store))

@@ -202,3 +202,50 @@ def test_html_of_a_view_is_escaped() -> None:
     shown = mlrun.get_run(run_id)._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def test_a_question_makes_no_store(tmp_path: Path) -> None:
+    assert mlrun.runs().height == 0
+    assert mlrun.metrics("nobody").height == 0
+    assert mlrun.sql("select count(*) as n from runs")["n"].to_list() == [0]
+    assert mlrun.sql("select count(*) as n from metrics")["n"].to_list() == [0]
+    assert mlrun.projects().height == mlrun.artifacts().height == mlrun.logs("nobody").height == 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NotFound, match="no store in"):
+        mlrun.runs(store=tmp_path / "typo")
+
+
+def test_questions_follow_the_open_run_when_the_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = mlrun.init(project="p", name="here")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    run.log({"a": 1.0})
+    assert mlrun.runs("p")["name"].to_list() == ["here"]
+    assert mlrun.get_run(run.id).summary == {"a": 1.0}
+    assert list(other.iterdir()) == []
+    run.finish()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become another user"
+)
+def test_a_store_of_another_user_is_refused_in_one_sentence() -> None:
+    make("a")
+    code = (
+        "import os, mlrun\n"
+        "from mlrun.errors import StoreError\n"
+        "import sys; here = sys.argv[1]\n"
+        "mlrun.init(store=here + '/other').finish()\n"
+        "mlrun.runs(store=here + '/other')\n"  # everything is loaded while we may read it
+        "os.chmod(here + '/.mlrun', 0o755); os.chdir('/')\n"
+        "os.setuid(65534)\n"
+        "try:\n    mlrun.runs(store=here + '/.mlrun')\nexcept StoreError as error:\n    print(error)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(mlrun.__file__).parents[1])}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert "cannot read the store" in out.stdout, out.stderr
