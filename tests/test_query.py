@@ -246,6 +246,10 @@ def test_a_store_of_another_user_is_refused_in_one_sentence() -> None:
     )
     env = {**os.environ, "PYTHONPATH": str(Path(mlrun.__file__).parents[1])}
     out = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, os.getcwd()],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "cannot read the store" in out.stdout, out.stderr
