@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Options, machine, report, table
+from bench.rounds import settle
 
 __all__ = ["WORKLOADS", "main"]
 
@@ -69,6 +70,7 @@ def _measure(name: str, given: argparse.Namespace) -> tuple[dict[str, Any], str]
         options = Options(folder, given.quick, given.peers, given.runs)
         figures = import_module(f"bench.{name}").run(options)
     finally:
+        settle(folder)
         shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - begin
     print(f"{name}: {seconds:.0f} s", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.children import call
 from bench.figures import Figure
-from bench.rounds import fresh, say
+from bench.rounds import fresh, say, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,7 @@ def run(options: Options) -> list[Figure]:
     folder = fresh(options.folder, "bytes")
     for number in range(_RUNS):  # a process a run, as it is with training scripts
         call("bench.footprint:log_randomly", folder=str(folder), number=number, steps=steps)
+    settle(folder)
     journal = folder_bytes(folder)
     call("bench.w1:tidy", folder=str(folder))
     points = _RUNS * _KEYS * steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from bench.figures import Options
 
-__all__ = ["fresh", "interleaved", "run_as", "say", "subjects"]
+__all__ = ["fresh", "interleaved", "run_as", "say", "settle", "subjects"]
+
+_SETTLE_SECONDS = 120.0
 
 
 def say(text: str) -> None:
@@ -48,6 +51,24 @@ def run_as(subject: str, function: str, **arguments: Any) -> dict[str, Any]:
     return call(f"bench.trackers.loops:{function}", tracker=subject, **arguments)
 
 
+def settle(folder: Path) -> None:
+    """Wait for absorbers that work below `folder`: they must neither slow the next measurement nor lose their store."""
+    until = time.monotonic() + _SETTLE_SECONDS
+    while _absorbers(str(folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _absorbers(folder: str) -> bool:
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it has ended
+        if "mlrun.journal.absorber" in command and folder in command:
+            return True
+    return False
+
+
 def interleaved(
     names: list[str], repeats: int, folder: Path, measure: Callable[[str, Path], dict[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -64,5 +85,6 @@ def interleaved(
                 say(f"{name} failed in round {round_ + 1} and is left out: {error}")
                 del out[name]
             finally:
+                settle(place)
                 shutil.rmtree(place, ignore_errors=True)
     return out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.children import Child, ChildFailed, call, time_script
 from bench.figures import OURS, Figure, percentile
-from bench.rounds import fresh, interleaved, run_as, say, subjects
+from bench.rounds import fresh, interleaved, run_as, say, settle, subjects
 from bench.run_cost import files
 from bench.trackers import made
 
@@ -117,6 +117,7 @@ def _log_runs(folder: Path, runs: int) -> None:
     ]
     for child in children:
         child.answer()
+    settle(folder)
     call("bench.w1:tidy", folder=str(folder))
 
 
