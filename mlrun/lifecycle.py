@@ -11,7 +11,8 @@
 
 The SIGTERM handler only notes the signal and raises `SystemExit(143)`; it takes no lock and writes nothing. It is
 installed by the first `init`, in the main thread, and only over the default handler: a handler of the user's stays.
-A forked child gets the default handler back and never ends its parent's runs.
+A forked child gets the default handler back and never ends its parent's runs. A worker process of `multiprocessing`
+leaves without the interpreter's end: its own runs end as the worker does, by a finalizer of `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ _MAX_TRACEBACK = 64 * 1024
 _live: dict[int, Run] = {}  # runs that are open in this process
 _writers: dict[int, Writer] = {}
 _installed = False
+_ends_with_worker = False
 _signal = ""
 _exit_note: tuple[Any, dict[int, tuple[int, int]]] | None = None
 _sys_exit = sys.exit
+_error_at_fork: BaseException | None = None  # what the parent was handling then
 
 
 def opened(run: Run) -> None:
@@ -64,6 +67,7 @@ def closed(run: Run) -> None:
 def close_at_exit(writer: Writer) -> None:
     """Remember a journal writer that seals its files at the interpreter's end."""
     _writers[id(writer)] = writer
+    _end_with_worker()
 
 
 def install() -> None:
@@ -138,17 +142,39 @@ def _exit(status: Any = None, /) -> NoReturn:
     raise SystemExit(status)
 
 
-def end_all() -> None:
-    """End every run that is open in this process, as the interpreter's end would, and seal the journal's files."""
+def end_all(error: BaseException | None = None) -> None:
+    """End every run that is open in this process, as the interpreter's end would, and seal the journal's files.
+
+    Args:
+        error: what is ending the process; default what the interpreter noted.
+    """
     for key, run in list(_live.items()):
-        state, error = _verdict(key, run)
-        run.end(state, error)
+        run.end(*(_verdict(key, run) if error is None else outcome_of(error)))
     from mlrun.background import drain
 
     drain(_EXIT_WAIT)
     for writer in list(_writers.values()):
         with suppress(Exception):  # the files stay as they are, and are sealed by who absorbs them
             writer.close()
+
+
+def _end_with_worker() -> None:
+    """In a worker process of multiprocessing, have it end the runs: it leaves by `os._exit`, past all exit hooks."""
+    global _ends_with_worker  # once a process
+    # both are loaded in every worker; a program that has no workers does not load them for us
+    processes = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if _ends_with_worker or processes is None or util is None:
+        return
+    if processes.parent_process() is not None:
+        _ends_with_worker = True
+        # the last of all: queues are emptied (priority -5) and the worker's own children have ended
+        util.Finalize(None, _at_workers_end, exitpriority=-100)
+
+
+def _at_workers_end() -> None:
+    error = sys.exc_info()[1]  # multiprocessing calls this while the exception is on its way
+    end_all(None if error is _error_at_fork else error)
 
 
 def _at_exit() -> None:
@@ -185,9 +211,11 @@ def _is_interactive() -> bool:
 
 
 def _after_fork() -> None:
-    global _signal, _exit_note  # the child's own fate is open
+    global _signal, _exit_note, _ends_with_worker, _error_at_fork  # the child's own fate is open
     _signal = ""
     _exit_note = None
+    _ends_with_worker = False
+    _error_at_fork = sys.exc_info()[1]
     for run in _live.values():
         run.become_inherited()
     _live.clear()

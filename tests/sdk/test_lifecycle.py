@@ -314,6 +314,64 @@ def test_a_child_forked_while_others_log_is_no_deadlock() -> None:
     assert dict(rows.select("key", "count").iter_rows())["b"] == 10
 
 
+@pytest.mark.parametrize(
+    ("end", "state", "error"),
+    [
+        ("pass", "completed", None),
+        ("raise ValueError('boom')", "error", "ValueError: boom"),
+        ("sys.exit(3)", "error", "exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", "aborted", "SIGTERM"),
+    ],
+)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_how_a_forked_worker_ends_is_how_its_own_run_ends(
+    python: Python, end: str, state: str, error: str | None
+) -> None:
+    script = f"""
+    import multiprocessing, os, signal, sys, time
+    import mlrun
+
+    def work():
+        run = mlrun.init(id="w")
+        run.log({{"a": 1.0}})
+        {end}
+
+    mlrun.init(id="parent")
+    try:
+        raise LookupError("of the parent")
+    except LookupError:  # it is being handled as the child is forked
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+    worker.join()
+    print(mlrun.get_run("parent").state)
+    """
+    assert python(script).stdout == "running\n"
+    view = mlrun.get_run("w")
+    assert view.state == state, view.error
+    assert view.summary == {"a": 1.0}
+    assert view.finished_at is not None
+    assert (view.error is None) if error is None else (error in (view.error or ""))
+    assert mlrun.get_run("parent").state == "completed"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_runs_that_the_workers_of_a_pool_leave_open_end_with_them(python: Python) -> None:
+    script = """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    import mlrun
+
+    def work(number):
+        mlrun.init(id=f"r{number}", quiet=True).log({"a": number})
+
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+        list(pool.map(work, range(4)))
+    """
+    done = python(script)
+    assert done.returncode == 0, done.stderr
+    assert mlrun.runs()["state"].to_list() == ["completed"] * 4
+
+
 def test_workers_that_know_the_id_join_the_run(python: Python) -> None:
     script = """
     import multiprocessing, os
