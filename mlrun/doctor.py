@@ -66,11 +66,16 @@ def examine(
 def _checks(store: Store, repair: bool, quick: bool) -> dict[str, Callable[[], list[Finding]]]:
     """What is looked at, in this order: each part first, then what the parts say of each other."""
     from mlrun.crosscheck import compare_artifacts, compare_points
+    from mlrun.journal.aside import list_aside
     from mlrun.journal.verify import verify_journal
 
     checks: dict[str, Callable[[], list[Finding]]] = {
         "store.json": lambda: list(_check_folder(store, repair=repair)),
-        "journal": lambda: [*verify_journal(store.journal, repair=repair), *_refused(store)],
+        "journal": lambda: [
+            *verify_journal(store.journal, repair=repair),
+            *list_aside(store.journal),
+            *_refused(store),
+        ],
         "mlrun.db": lambda: [
             *_open_records(store, repair=repair),
             *_check_part(store, "records", repair),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlrun.contracts import CanSync, Mark
+from mlrun.journal.aside import let_go
 from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, numbered
+from mlrun.journal.slots import where_of
 from mlrun.journal.snapshot import read_journal
+from mlrun.journal.verify import verify_log
 from mlrun.rollups import build
 from mlrun.tables import LOGS, METRICS, ROLLUPS, SYSTEM_METRICS, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -29,7 +33,7 @@ def absorb_series(store: Store) -> dict[str, int]:
 
     The records store must have absorbed before: a segment goes only when its summaries are folded too.
     """
-    journal = read_journal(store.journal)
+    journal = read_journal(store.journal, verify=True)
     counts = {"points": 0, "lines": 0, "files": 0}
     store.series.create(METRICS, ROLLUPS, SYSTEM_METRICS, LOGS)
     for chunk in _segments(journal):
@@ -116,17 +120,18 @@ def _unlink(store: Store, journal: JournalSnapshot, chunk: dict[str, list[int]],
     """Unlink committed files; a segment only when its rows are folded into summaries as well."""
     _sync(store)
     marks = store.records.marks()
+    lacking = {f.where for f in journal.findings if f.severity == "lost"}
     gone = 0
     for name, numbers in chunk.items():
         folder, mark = journal.folder / name, marks.get(name, Mark())
         for segment in journal.writers[name].segments if kind == SEGMENT else ():
             folded = not segment.rows or (mark.segment, mark.row) >= (segment.number, segment.rows)
             if segment.number in numbers and folded:
-                numbered(folder, segment.number, SEGMENT).unlink(missing_ok=True)
-                numbered(folder, segment.number, DICT).unlink(missing_ok=True)
+                pair = [numbered(folder, segment.number, k) for k in (SEGMENT, DICT)]
+                let_go(*pair, damaged=any(where_of(p) in lacking for p in pair))
                 gone += 1
         for number in numbers if kind == TEXT else ():
-            numbered(folder, number, TEXT).unlink(missing_ok=True)
+            _let_log_go(numbered(folder, number, TEXT))
             gone += 1
     return gone
 
@@ -140,9 +145,13 @@ def _unlink_records(store: Store, journal: JournalSnapshot) -> int:
         mark = marks.get(name, Mark())
         for log in writer.logs:
             if log.sealed and (mark.log, mark.offset) >= (log.number, log.bytes):
-                numbered(journal.folder / name, log.number, LOG).unlink(missing_ok=True)
+                _let_log_go(numbered(journal.folder / name, log.number, LOG))
                 gone += 1
     return gone
+
+
+def _let_log_go(path: Path) -> None:
+    let_go(path, damaged=any(f.severity == "lost" for f in verify_log(path)))
 
 
 def _sync(store: Store) -> None:

@@ -160,7 +160,8 @@ def test_damage_is_found_and_the_rest_is_read(
     path = max(folder.glob(pattern), key=lambda p: p.stat().st_size)
     path.chmod(0o600)
     path.write_bytes(damage(path.read_bytes()))
-    for ask in (mlrun.runs, mlrun.artifacts, lambda: mlrun.metrics(["old", "new"])):
+    questions: list[Callable[[], Any]] = [mlrun.runs, mlrun.artifacts]
+    for ask in (*questions, lambda: mlrun.metrics(["old", "new"])):
         with suppress(MlrunError):  # a clear error, or an answer without what is damaged
             ask()
     found = examine(open_store())
@@ -177,6 +178,33 @@ def test_damage_is_found_and_the_rest_is_read(
     fill("later")
     mlrun.compact()
     assert mlrun.get_run("later").state == "completed"
+    assert mlrun.metrics("later").height == POINTS
+
+
+@pytest.mark.parametrize("damage", [flipped, cut])
+@pytest.mark.parametrize("kind", ["segment", "dictionary", "record log"])
+def test_absorbing_never_buries_damage(
+    own_folder: Path, kind: str, damage: Callable[[bytes], bytes]
+) -> None:
+    """What is damaged does not become the truth of the store, is kept for salvage, and is told for ever after."""
+    fill("new")
+    open_store().writer().close()
+    close_all()
+    journal = own_folder / ".mlrun" / "journal"
+    path = max(own_folder.glob(f".mlrun/{FILES[kind]}"), key=lambda p: p.stat().st_size)
+    bad = damage(path.read_bytes())
+    path.write_bytes(bad)
+    assert "lost" in {f.severity for f in examine(open_store())}
+    mlrun.compact()
+    mlrun.compact()
+    assert not list(journal.glob("w-*/*.seg")) + list(journal.glob("w-*/*.rec"))
+    [kept] = [p for p in journal.glob("damaged/*") if p.name.endswith(path.name)]
+    assert kept.read_bytes()[-len(bad) // 2 :] == bad[-len(bad) // 2 :]
+    assert "lost" in {f.severity for f in examine(open_store())}
+    points = mlrun.metrics("new")
+    assert points["value"].to_list() == points["step"].cast(float).to_list()
+    fill("later")
+    mlrun.compact()
     assert mlrun.metrics("later").height == POINTS
 
 
