@@ -81,7 +81,7 @@ class Run(RunFacts, RunArtifacts):
         self.owned = 0
         self.error_before = lifecycle.last_error()
         self.results: dict[str, Any] = dict(row.results)
-        self.config = RunConfig(row.params, self._config_changed, self._key)
+        self.config = RunConfig(row.params, self._config_changed, self._key, self.warn)
         self._row = row
         self._state = "running"
         self.inherited = False

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import did_you_mean
+from mlrun.errors import ConfigError, did_you_mean
+from mlrun.names import as_text
 from mlrun.values import as_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["RunConfig", "nest", "tree_of"]
+__all__ = ["RunConfig", "dict_of", "nest", "tree_of"]
 
 _MAX_DEPTH = 32
 _ABSENT = object()
@@ -32,13 +33,14 @@ class RunConfig(MutableMapping[str, Any]):
         {'lr': 0.1, 'model.depth': 5, 'model.width': 8, 'epochs': 3}
     """
 
-    __slots__ = ("_changed", "_key", "_tree")
+    __slots__ = ("_changed", "_key", "_tree", "_warn")
 
     def __init__(
         self,
         tree: dict[str, Any] | None = None,
         changed: Callable[[dict[str, Any], list[str]], None] | None = None,
         key: Callable[[Any], str] = str,
+        warn: Callable[[str, str], None] | None = None,
     ) -> None:
         """Wrap a tree of plain dicts.
 
@@ -46,10 +48,12 @@ class RunConfig(MutableMapping[str, Any]):
             tree: nested dicts with text keys; used as it is.
             changed: told (params to store, keys of params to delete) after each change, with flat keys.
             key: makes text that can be stored out of any key.
+            warn: told (code, message) when `update()` is given what is no mapping; without it, that raises.
         """
         self._tree = {} if tree is None else tree
         self._changed = changed
         self._key = key
+        self._warn = warn
 
     def __getitem__(self, key: str) -> Any:
         """Return a value, or a view of a nested part; KeyError names the nearest known key."""
@@ -61,7 +65,7 @@ class RunConfig(MutableMapping[str, Any]):
         value = branch[last]
         if isinstance(value, dict) and value:
             path = _path_of(self._tree, branch)
-            return RunConfig(value, self._below([*(path or []), last]), self._key)
+            return RunConfig(value, self._below([*(path or []), last]), self._key, self._warn)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -98,10 +102,22 @@ class RunConfig(MutableMapping[str, Any]):
         return dict, (self.as_dict(),)
 
     def update(self, other: Any = (), /, **values: Any) -> None:
-        """Merge a mapping, a config object (Namespace, dataclass, pydantic, OmegaConf) or pairs, and keywords."""
+        """Merge a mapping, a config object (Namespace, dataclass, pydantic, OmegaConf) or pairs, and keywords.
+
+        The config of a run warns once about anything else, and takes the keywords all the same.
+
+        Raises:
+            ConfigError: `other` is none of these, and this is not the config of a run.
+        """
         before = self.flat()
-        given = as_tree(other)
-        for source in (dict(other) if given is None else given, values):
+        try:
+            given = dict_of(other, "config.update()", "takes")
+        except ConfigError as error:
+            if self._warn is None:
+                raise
+            self._warn("config", f"{error}; it is left out")
+            given = {}
+        for source in (given, values):
             _merge(self._tree, tree_of(source, self._key))
         self._tell(before)
 
@@ -138,11 +154,51 @@ class RunConfig(MutableMapping[str, Any]):
         return tell
 
 
+def dict_of(given: Any, what: str, verb: str = "is") -> dict[Any, Any]:
+    """Return a mapping, config object or iterable of pairs as a dict, its parts as they are.
+
+    Args:
+        given: anything.
+        what: the argument's name, for the error: "config", "labels".
+        verb: what stands behind the name.
+
+    Raises:
+        ConfigError: it is none of these; names its type, and never shows its value.
+    """
+    reason = ""
+    try:
+        if (tree := as_tree(given)) is not None:
+            return tree
+    except Exception as error:  # noqa: BLE001  methods of somebody's object may raise anything
+        from mlrun.redact import redact_text
+
+        reason = f": {redact_text(as_text(error))[:200]}"
+    else:
+        pairs = _pairs(given)
+        if pairs is not None:
+            return pairs
+    kind = type(given).__name__
+    raise ConfigError(f"{what} {verb} a dict or a config object, not {kind}{reason}")
+
+
+def _pairs(given: Any) -> dict[Any, Any] | None:
+    if isinstance(given, (str, bytes, bytearray)):
+        return None
+    try:
+        parts = list(given)
+        return None if any(isinstance(p, (str, bytes)) for p in parts) else dict(parts)
+    except (TypeError, ValueError):
+        return None
+
+
 def tree_of(value: Any, key: Callable[[Any], str] = str, depth: int = 0) -> Any:
     """Copy a config object into nested dicts with text keys; anything else is returned as it is."""
     if isinstance(value, RunConfig):
         return value.as_dict()
-    tree = None if depth > _MAX_DEPTH else as_tree(value)
+    try:
+        tree = None if depth > _MAX_DEPTH else as_tree(value)
+    except Exception:  # noqa: BLE001  methods of somebody's object may raise anything: it stays one value
+        tree = None
     if tree is None:
         return value
     return {key(k): tree_of(v, key, depth + 1) for k, v in tree.items()}

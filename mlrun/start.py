@@ -17,7 +17,7 @@ from mlrun.ids import now_us, uuid7
 from mlrun.names import clean, clean_text, plain_text
 from mlrun.resume import find_stored, is_owned_elsewhere, load_row, near_ids
 from mlrun.run import Run
-from mlrun.runconfig import RunConfig
+from mlrun.runconfig import RunConfig, dict_of
 from mlrun.runops import RunRow, param_ops
 from mlrun.store import open_store
 from mlrun.tables import PARAMS
@@ -94,10 +94,10 @@ def init(
         >>> run.finish()
     """
     known = _settings(project, settings)
-    if (bound := current.bound_run()) is not None:
-        return _add(bound, name=name, config=config, tags=tags, labels=labels, notes=notes)
-    run_id, word = _identity(id, resume, known)
     about = About(name, config, tags, labels, group, parent, notes, kind)
+    if (bound := current.bound_run()) is not None:
+        return _add(bound, about)
+    run_id, word = _identity(id, resume, known)
     place = None
     if known.mode != "disabled":
         place = open_store(store, given=None if store is not None else known)
@@ -126,6 +126,9 @@ class About:
     Attributes:
         function: name of the function that the run runs.
         iteration: its number among the iterations of its parent.
+
+    Raises:
+        ConfigError: config or labels is no mapping, or tags is no list.
     """
 
     name: str | None = None
@@ -138,6 +141,13 @@ class About:
     kind: str = "run"
     function: str | None = None
     iteration: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.config is not None:
+            self.config = dict_of(self.config, "config")
+        if self.labels is not None:
+            self.labels = dict_of(self.labels, "labels")
+        self.tags = _listed(self.tags)
 
 
 def open_run(
@@ -264,8 +274,8 @@ def _describe(row: RunRow, about: About, warn: Callable[[str, str], Any]) -> lis
         row.name = clean(about.name, "name", warn)
     if about.notes is not None:
         row.notes = plain_text(about.notes)
-    row.tags.update(clean(t, "tag", warn) for t in _listed(about.tags))
-    for key, value in dict(about.labels or {}).items():
+    row.tags.update(clean(t, "tag", warn) for t in about.tags or ())
+    for key, value in (about.labels or {}).items():
         row.set_label(clean(key, "label", warn), value)
     ops: list[Op] = []
     if about.config is not None:
@@ -297,24 +307,29 @@ def _columns(
     return {**columns, "finished_at": None, "error": None, "deleted_at": None}
 
 
-def _listed(tags: Iterable[str] | None) -> list[Any]:
-    return [tags] if isinstance(tags, str) else list(tags or ())
+def _listed(tags: Any) -> list[Any]:
+    if isinstance(tags, str):
+        return [tags]
+    try:
+        if not isinstance(tags, (bytes, bytearray)):
+            return [] if tags is None else list(tags)
+    except TypeError:
+        pass  # the error below says more
+    raise ConfigError(f"tags is a list of words, not {type(tags).__name__}")
 
 
-def _add(
-    run: Run, *, name: str | None, config: Any, tags: Any, labels: Any, notes: str | None
-) -> Run:
+def _add(run: Run, about: About) -> Run:
     """Add what a second `init` says to the run that a handler owns."""
-    if name is not None:
-        run.name = name
-    if config is not None:
-        run.config.update(config)
-    if tags:
-        run.add_tags(*_listed(tags))
-    if labels:
-        run.set_labels(labels)
-    if notes is not None:
-        run.notes = notes
+    if about.name is not None:
+        run.name = about.name
+    if about.config is not None:
+        run.config.update(about.config)
+    if about.tags:
+        run.add_tags(*about.tags)
+    if about.labels:
+        run.set_labels(about.labels)
+    if about.notes is not None:
+        run.notes = about.notes
     return run
 
 

@@ -62,6 +62,37 @@ def test_a_param_without_a_json_form_is_its_repr_with_one_warning(
     assert mlrun.get_run(run.id).params == {"c": "1j", "d": 3}
 
 
+class Locked:
+    """A config object that does not tell."""
+
+    def keys(self) -> list[str]:
+        raise PermissionError("who asks")
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+
+def test_a_config_that_cannot_be_taken_warns_once_and_harms_nothing(
+    warned: Callable[[], Any],
+) -> None:
+    run = mlrun.init(config={"lr": 0.1})
+    with warned() as messages:
+        for _ in range(2):
+            run.config.update(5, depth=3)
+            run.config.update("abc")
+            run.config.update([1, 2])
+            run.config.update(Locked())
+            run.config["lr"] = object()
+            run.config["part"] = {"lock": Locked()}
+            run.config["part"].update(None)
+    params = mlrun.get_run(run.id).params
+    assert params.pop("lr").startswith("<object object")
+    assert "Locked" in params.pop("part.lock")
+    assert params == {"depth": 3}
+    assert len(messages) == 3, messages
+    assert "config.update() takes a dict or a config object, not int" in messages[0]
+
+
 def test_get_param_records_a_default_that_is_used() -> None:
     run = mlrun.init(config={"lr": 0.1})
     assert run.get_param("lr", 5) == 0.1

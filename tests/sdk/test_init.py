@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Locked:
+    """A config object that does not tell."""
+
+    def to_dict(self) -> dict[str, Any]:
+        raise PermissionError("who asks")
+
+
 def test_a_run_says_who_where_and_since_when() -> None:
     run = mlrun.init(project="digits")
     view = mlrun.get_run(run.id)
@@ -84,6 +91,14 @@ def test_one_line_on_stderr_and_nothing_on_stdout(
         ({"tgas": ["a"]}, ConfigError, "did you mean 'tags'"),
         ({"consol": False}, ConfigError, "did you mean 'console'"),
         ({"mode": "offlin"}, ConfigError, "online, offline, disabled"),
+        ({"config": "abc"}, ConfigError, "config is a dict or a config object, not str"),
+        ({"config": ""}, ConfigError, "config is a dict"),
+        ({"config": [1, 2]}, ConfigError, "config is a dict or a config object, not list"),
+        ({"config": ["ab", "cd"]}, ConfigError, "config is a dict"),
+        ({"config": Locked()}, ConfigError, "config is .* not Locked: who asks"),
+        ({"tags": 5}, ConfigError, "tags is a list of words, not int"),
+        ({"tags": b"ab"}, ConfigError, "tags is a list of words, not bytes"),
+        ({"labels": ["a"]}, ConfigError, "labels is a dict .* not list"),
     ],
 )
 def test_an_error_leaves_the_open_run_as_it_is(
@@ -166,6 +181,20 @@ def test_in_a_handler_init_returns_its_run_and_adds_to_it() -> None:
     assert view.params == {"a": 1, "b": 2}
     assert (view.tags, view.labels, view.notes) == (["t"], {"l": 1}, "n")
     assert view.summary == {"loss": 1.0}
+
+
+def test_in_a_handler_too_init_refuses_what_has_no_meaning() -> None:
+    run = open_run(open_store(), settings(), About(name="train"))
+    with current.bind(run), pytest.raises(ConfigError, match="labels is a dict"):
+        mlrun.init(config={"a": 1}, labels=["a"])  # type: ignore[arg-type]
+    assert dict(run.config) == {}
+    run.finish()
+
+
+def test_tags_and_pairs_may_come_from_an_iterator() -> None:
+    run = mlrun.init(config=iter([("lr", 0.1)]), tags=iter("ab"), labels=iter([("k", 1)]))  # type: ignore[arg-type]
+    view = mlrun.get_run(run.id)
+    assert (view.params, view.tags, view.labels) == ({"lr": 0.1}, ["a", "b"], {"k": 1})
 
 
 def test_open_run_leaves_the_current_run_alone() -> None:
