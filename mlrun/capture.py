@@ -56,7 +56,8 @@ class _Console:
     def attach(self, run: Run) -> None:
         with self.lock:
             if self.capture is not None:
-                self.capture.flush()  # what was printed before belongs to others
+                # what was printed before belongs to others; a line that they began is theirs too, if they go on
+                self.capture.flush(last=not self.listening)
             self.listening = [*self.listening, run]
             streams = (sys.stdout, sys.stderr)
             if self.capture is None or any(
@@ -72,10 +73,14 @@ class _Console:
         with self.lock:
             if run not in self.listening:
                 return
+            others = [r for r in self.listening if r is not run]
             if self.capture is not None:
-                self.capture.flush()
-            self.listening = [r for r in self.listening if r is not run]
-            if not self.listening:
+                self.capture.flush(last=not others)
+                if others and (parts := self.capture.unfinished()):
+                    with suppress(Exception):  # a full disk costs the line, not the end of the run
+                        _store(run, parts)  # for the others the line goes on
+            self.listening = others
+            if not others:
                 later(_LINGER, self.stop_if_idle)
 
     def flush(self) -> None:
@@ -95,8 +100,12 @@ class _Console:
 
     def emit(self, lines: list[tuple[int, str, str]]) -> None:
         for run in self.listening:
-            if run.writer is not None:
-                run.writer.text(run.project, run.id, lines)
+            _store(run, lines)
+
+
+def _store(run: Run, lines: list[tuple[int, str, str]]) -> None:
+    if run.writer is not None:
+        run.writer.text(run.project, run.id, lines)
 
 
 _console = _Console()

@@ -90,9 +90,15 @@ class ConsoleCapture:
             self._thread = None
         return self
 
-    def flush(self, timeout: float = 2.0) -> None:
-        """Hand over every finished line now; waits while another thread is doing so."""
-        self._drain(timeout=timeout)
+    def flush(self, timeout: float = 2.0, *, last: bool = False) -> None:
+        """Hand over every finished line now, and with `last` the unfinished ones; waits while a thread is doing so."""
+        self._drain(timeout=timeout, last=last)
+
+    def unfinished(self) -> list[Line]:
+        """Return the last line of each stream that has not ended, as it stands; it goes on."""
+        self._drain(timeout=2.0)
+        parts = [(stream, lines.unfinished()) for stream, lines in self._lines.items()]
+        return [(now_us(), stream, part) for stream, part in parts if part is not None]
 
     def stop(self) -> None:
         """Restore the streams and hand over everything, the unfinished last lines too; idempotent."""
@@ -196,9 +202,13 @@ class _Lines:
 
     def rest(self) -> str | None:
         """Return the unfinished line, or None, and begin a new one."""
-        line = self._line() if self._size else None
+        line = self.unfinished()
         self._clear()
         return line
+
+    def unfinished(self) -> str | None:
+        """Return the line that has not ended, or None."""
+        return self._line() if self._size else None
 
     def _add(self, part: str) -> None:
         if "\r" not in part and not self._returned:

@@ -120,6 +120,26 @@ def test_flush_hands_over_finished_lines_only(streams: Streams, heard: Heard) ->
     assert heard.lines() == ["done", "half"]
 
 
+@on_streams
+def test_what_has_not_ended_can_be_asked_for_and_goes_on(streams: Streams, heard: Heard) -> None:
+    one = capture(heard)
+    assert one.unfinished() == []
+    print("done\n 10%\r 50%", end="")
+    print("wro", end="", file=sys.stderr)
+    assert [(stream, line) for _, stream, line in one.unfinished()] == [
+        ("stdout", " 50%"),
+        ("stderr", "wro"),
+    ]
+    assert heard.lines() == ["done"]
+    print("\r100%")
+    one.flush(last=True)
+    assert heard.lines() == ["done", "100%"]
+    assert heard.lines("stderr") == ["wro"]
+    print("ng", file=sys.stderr)
+    one.stop()
+    assert heard.lines("stderr") == ["wro", "ng"]
+
+
 @pytest.mark.parametrize(
     ("writes", "lines"),
     [

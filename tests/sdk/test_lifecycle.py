@@ -12,6 +12,9 @@ import pytest
 
 import mlrun
 from mlrun import lifecycle
+from mlrun.config import settings
+from mlrun.start import About, open_run
+from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -416,6 +419,36 @@ def test_what_is_printed_is_kept(python: Python) -> None:
     script = "import mlrun\nrun = mlrun.init(id='s')\nprint('one')\n"
     python(script, MLRUN_CONSOLE="0")
     assert mlrun.logs("s").height == 0
+
+
+@pytest.mark.parametrize("end", ["run.finish()", "", "raise SystemExit(2)"])
+def test_a_last_line_without_a_newline_is_kept(python: Python, end: str) -> None:
+    python(
+        f"import mlrun, sys\nrun = mlrun.init(id='r')\nprint('one')\nsys.stdout.write('tail')\n{end}"
+    )
+    assert mlrun.logs("r")["line"].to_list() == ["one", "tail"]
+
+
+def test_a_line_that_has_not_ended_is_of_the_runs_that_heard_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = mlrun.init(id="first")
+    print("tail of first", end="")
+    first.finish()
+    print("between", end="")
+    outer = mlrun.init(id="outer")
+    print("step 1 ", end="")
+    inner = open_run(open_store(), settings(), About(), run_id="inner", watch=True)
+    print("step 2 ", end="")
+    inner.finish()
+    print("step 3")
+    outer.finish()
+    lines = {r: mlrun.logs(r)["line"].to_list() for r in ("first", "outer", "inner")}
+    assert lines == {
+        "first": ["tail of first"],
+        "outer": ["step 1 step 2 step 3"],
+        "inner": ["step 1 step 2 "],
+    }
 
 
 def test_two_runs_in_a_row_get_their_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
