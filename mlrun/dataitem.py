@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun import folders
 from mlrun.artifactindex import ArtifactIndex
 from mlrun.artifactname import artifact_uri, check_alias
-from mlrun.errors import NotFound, ObjectError
+from mlrun.errors import NotFound, ObjectError, QueryError
 from mlrun.ids import now_us
 from mlrun.references import is_url, open_url
 
@@ -190,7 +190,7 @@ class DataItem:
         """Let a name point at this version; it leaves the version that had it.
 
         Raises:
-            ValueError: the name is `latest`, looks like a version, or holds `:` or `/`.
+            ConfigError: the name is `latest`, looks like a version, or holds `:` or `/`.
         """
         from mlrun.change import apply_now
 
@@ -263,7 +263,10 @@ def find_artifact(store: Store, name: str, project: str | None = None) -> DataIt
 
     Raises:
         NotFound: there is none; suggests what may have been meant.
+        QueryError: the name is no text.
     """
+    if not isinstance(name, str):
+        raise QueryError(f"an artifact is named by text, not by {type(name).__name__}")
     if project is None:
         from mlrun.config import settings
 

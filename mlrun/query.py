@@ -16,6 +16,7 @@ from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
 from mlrun.ids import now_us
 from mlrun.journal.snapshot import JournalSnapshot, read_journal
+from mlrun.names import clean_text
 from mlrun.norecords import NoRecords
 from mlrun.overlay import Overlay, load_overlay
 from mlrun.tables import (
@@ -181,6 +182,7 @@ def run_query(
     """Parse the words of a question; a `where` that names `parent` asks for children too."""
     if project is not None and not isinstance(project, str):
         raise QueryError(f"project is text or None, not {type(project).__name__}")
+    project = _as_stored(project)
     for name, value in (("limit", limit), ("offset", offset)):
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int) or value < 0
@@ -200,6 +202,11 @@ def run_query(
         deleted=deleted,
         now_us=now_us(),
     )
+
+
+def _as_stored(name: str | None) -> str | None:
+    """Return a project's name as `init` has stored it: long text and NUL are cut there, and must be here."""
+    return None if name is None else clean_text(name)[0]
 
 
 def _needed(wanted: Iterable[Name] | None) -> tuple[Table, ...]:
@@ -231,7 +238,7 @@ def _columns(table: Table, wanted: Iterable[Name] | None) -> list[str] | None:
 def run_ids_of(given: Any) -> list[str]:
     """Return run ids of what callers pass: an id, a view, a frame with `run_id`, or a list of these."""
     if isinstance(given, str):
-        return [given]
+        return [clean_text(given)[0]]
     if isinstance(given, pl.DataFrame):
         return given["run_id"].to_list()
     if isinstance(given, pl.Series):
@@ -295,6 +302,7 @@ def artifacts(store: Store, of: Any = None) -> pl.DataFrame:
 
     One row per run, artifact version and step at which it was logged; `aliases` includes `latest`.
     """
+    of = _as_stored(of) if isinstance(of, str) else of
     with snapshot(store) as sight:
         made = sight.shared(LINEAGE).filter(pl.col("role") == "output")
         kept = sight.shared(ARTIFACTS).filter(pl.col("deleted_at").is_null())
@@ -343,6 +351,7 @@ def resolve_run(store: Store, run_id: str) -> str:
     """
     if not isinstance(run_id, str):
         raise QueryError(f"a run is named by text, not by {type(run_id).__name__}")
+    run_id = clean_text(run_id)[0]
     with snapshot(store) as sight:
         if run_id in sight.overlay.run_ids or sight.rows(RUNS, [run_id]).height:
             return run_id

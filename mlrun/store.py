@@ -243,11 +243,11 @@ def _make(folder: Path, journal: Path) -> None:
             fresh = marker.with_name(f".store.json.{os.getpid()}")
             fresh.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
             os.replace(fresh, marker)
-        stored = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        stored = int(json.loads(marker.read_text(encoding="utf-8"))["format"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else f"store.json is damaged ({error})"
-        )
+        reason = error.strerror if isinstance(error, OSError) else "store.json is damaged"
+        if not isinstance(error, OSError):
+            hint = "`mlrun doctor --repair` writes it anew"
         raise StoreError(f"cannot use the store in {folder}: {reason}; {hint}") from error
     if stored > FORMAT:
         raise StoreVersionError(

@@ -197,6 +197,24 @@ def test_a_question_without_meaning_is_an_error_of_ours(ask: Callable[[], Any]) 
     assert isinstance(told.value, QueryError)
 
 
+def test_a_name_is_found_as_it_was_given_to_init() -> None:
+    """What init cleans, questions clean alike."""
+    for name in ("p\0q", "\ud800", "long" * 1000):
+        mlrun.init(project=name, id=name).finish()
+        assert mlrun.runs(name).height == 1
+        assert mlrun.get_run(name).state == "completed"
+        assert mlrun.metrics(name).height == mlrun.params(name).height == 0
+        assert mlrun.artifacts(name).height == 0
+
+
+@pytest.mark.parametrize("name", [None, 7, b"p/k"])
+def test_runs_and_artifacts_are_named_by_text(name: Any) -> None:
+    mlrun.init(project="p").finish()
+    for ask in (mlrun.get_run, mlrun.get_artifact):
+        with pytest.raises(QueryError, match="named by text"):
+            ask(name)
+
+
 def test_an_unknown_run_has_no_rows_and_no_view() -> None:
     for frame in (mlrun.metrics("x"), mlrun.params("x"), mlrun.logs("x"), mlrun.artifacts("x")):
         assert frame.height == 0

@@ -9,13 +9,14 @@ import sqlite3
 import sys
 import threading
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import mlrun
 from mlrun.doctor import examine
-from mlrun.errors import MlrunError
+from mlrun.errors import MlrunError, StoreError
 from mlrun.journal import slots
 from mlrun.store import close_all, open_store
 
@@ -160,8 +161,7 @@ def test_damage_is_found_and_the_rest_is_read(
     path = max(folder.glob(pattern), key=lambda p: p.stat().st_size)
     path.chmod(0o600)
     path.write_bytes(damage(path.read_bytes()))
-    questions: list[Callable[[], Any]] = [mlrun.runs, mlrun.artifacts]
-    for ask in (*questions, lambda: mlrun.metrics(["old", "new"])):
+    for ask in (mlrun.runs, mlrun.artifacts, partial(mlrun.metrics, ["old", "new"])):
         with suppress(MlrunError):  # a clear error, or an answer without what is damaged
             ask()
     found = examine(open_store())
@@ -253,6 +253,18 @@ def test_a_file_for_every_limit_is_not_needed_to_ask(python: Callable[..., Any])
         mlrun.compact()
         assert mlrun.metrics(mlrun.runs()).height == 30
     """)
+
+
+@pytest.mark.parametrize("text", ['{"format": "x"}', "{}", "[]", "", '{"format": null}'])
+def test_a_damaged_version_file_says_what_mends_it(own_folder: Path, text: str) -> None:
+    fill("one")
+    close_all()
+    (own_folder / ".mlrun" / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=r"damaged.*mlrun doctor --repair"):
+        mlrun.runs()
+    close_all()
+    examine(open_store(), repair=True)
+    assert mlrun.runs().height == 1
 
 
 # -- hosts ---------------------------------------------------------------------------------------------------
