@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from functools import cached_property
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +46,18 @@ class Names(NamedTuple):
     keys: dict[int, str]
 
 
+class Dictionary(NamedTuple):
+    """A dictionary as it was read: names, the scan (without its records), and the file's time of change."""
+
+    names: Names
+    scan: LogScan
+    stamp: int
+
+
+_KEPT = 256  # dictionaries that a process remembers
+_dictionaries: dict[str, Dictionary] = {}
+
+
 class MappedSegment:
     """A segment and its dictionary as they were when this was made.
 
@@ -78,7 +89,7 @@ class MappedSegment:
         finally:
             os.close(fd)
         self.bad = damaged_blocks(path, self.head) if verify and self.head.sealed else []
-        self.dictionary = self._read_dictionary()
+        self.dictionary = read_dictionary(numbered(path.parent, number, DICT), afresh=verify)
 
     def _open_columns(self, fd: int, size: int) -> None:
         if not self.rows:
@@ -97,13 +108,6 @@ class MappedSegment:
         except (OSError, SegmentDamage):
             return False  # absorbed meanwhile, or damaged otherwise
 
-    def _read_dictionary(self) -> LogScan:
-        try:
-            data = read_whole(numbered(self.path.parent, self.number, DICT))
-        except FileNotFoundError:
-            data = b""
-        return scan_log(data)
-
     def column(self, index: int) -> tuple[bytes | mmap.mmap, int]:
         """Return the buffer that holds column `index` of COLUMNS, and where in it the column starts."""
         if self._map is not None:
@@ -119,15 +123,46 @@ class MappedSegment:
             out.append(span.cast("d") if kind == "d" else span.cast(kind))
         return out
 
-    @cached_property
+    @property
     def names(self) -> Names:
-        """The dictionary, decoded. Of an id that was given twice the later name holds: the first was never used."""
-        runs: dict[int, tuple[str, str, str]] = {}
-        keys: dict[int, str] = {}
-        for _, payload in self.dictionary.records:
-            for kind, number, *words in loads(payload):
-                if kind == "r":
-                    runs[number] = (words[0], words[1], words[2])
-                else:
-                    keys[number] = words[0]
-        return Names(runs, keys)
+        """What the ids of its rows mean."""
+        return self.dictionary.names
+
+
+def read_dictionary(path: Path, *, afresh: bool = False) -> Dictionary:
+    """Read a segment's dictionary; a process that reads it again pays only for what was added since.
+
+    Args:
+        path: of the file; one that is not there is empty.
+        afresh: read all of it, whatever was read before.
+    """
+    try:
+        stamp = os.stat(path).st_mtime_ns
+        data = read_whole(path)
+    except FileNotFoundError:
+        return Dictionary(Names({}, {}), LogScan([], 0, False, []), 0)
+    key = os.fspath(path)
+    known = None if afresh else _dictionaries.get(key)
+    if known is not None and known.stamp != stamp and len(data) <= known.scan.end:
+        known = None  # it was changed, not added to
+    if known is None or known.scan.damage or known.scan.end > len(data):
+        known = Dictionary(Names({}, {}), LogScan([], 0, False, []), stamp)
+    scan = scan_log(data, known.scan.end)
+    names = _extended(known.names, scan.records) if scan.records else known.names
+    found = Dictionary(names, scan._replace(records=[], end=max(scan.end, known.scan.end)), stamp)
+    _dictionaries[key] = found  # one store: threads that race here read the same bytes
+    if len(_dictionaries) > _KEPT:
+        _dictionaries.pop(next(iter(_dictionaries)), None)
+    return found
+
+
+def _extended(names: Names, records: list[tuple[int, bytes]]) -> Names:
+    """Add records. Of an id that was given twice the later name holds: the first was never used."""
+    runs, keys = dict(names.runs), dict(names.keys)
+    for _, payload in records:
+        for kind, number, *words in loads(payload):
+            if kind == "r":
+                runs[number] = (words[0], words[1], words[2])
+            else:
+                keys[number] = words[0]
+    return Names(runs, keys)

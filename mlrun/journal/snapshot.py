@@ -310,13 +310,13 @@ class JournalSnapshot:
             self._add("repairable", path, "its seal is damaged; the points are read unchecked")
         for first, end in seg.bad:
             self._add("lost", path, f"rows {first} to {end - 1} are not what was written")
-        if seg.rows and not seg.dictionary.records:
+        if seg.rows and not any(seg.names):
             if not path.exists():
                 return None  # absorbed between the opening of its two files
             self._add("lost", path, f"its dictionary is gone: {seg.rows} points have no name")
-        if not seg.head.used and seg.dictionary.records and seg.still_unused():
+        if not seg.head.used and any(seg.names) and seg.still_unused():
             self._add("lost", path, "it is empty, but points were written to it")
-        self._tell(path.with_suffix(".dict"), seg.dictionary, alive=True)
+        self._tell(path.with_suffix(".dict"), seg.dictionary.scan, alive=True)
         return seg
 
     def _tell(self, path: Path, scan: LogScan, *, alive: bool) -> None:

@@ -52,7 +52,7 @@ def verify_segment(path: Path, *, repair: bool = False) -> list[Finding]:
     if seg.head.claimed > seg.rows and not done:
         lost = seg.head.claimed - seg.rows
         found.append(Finding("lost", where, f"cut off: {lost} points are lost"))
-    if not seg.head.used and seg.dictionary.records and seg.still_unused():
+    if not seg.head.used and any(seg.names) and seg.still_unused():
         found.append(Finding("lost", where, "it is empty, but points were written to it"))
     if seg.head.seal_damaged:
         found.append(Finding("repairable", where, "its seal is damaged; its points can be read"))
