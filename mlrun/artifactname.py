@@ -19,6 +19,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from mlrun.errors import ConfigError
+
 __all__ = ["LATEST", "ArtifactName", "artifact_uri", "check_alias", "readings"]
 
 LATEST = "latest"
@@ -87,16 +89,16 @@ def check_alias(alias: str) -> str:
     """Return the alias.
 
     Raises:
-        ValueError: it is `latest`, looks like a version, is empty, or holds `:` or `/`.
+        ConfigError: it is `latest`, looks like a version, is empty, or holds `:` or `/`.
     """
     if not isinstance(alias, str) or not alias or len(alias.encode("utf-8", "replace")) > 255:
-        raise ValueError(f"an alias is text of 1 to 255 bytes, not {str(alias)[:80]!r}")
+        raise ConfigError(f"an alias is text of 1 to 255 bytes, not {str(alias)[:80]!r}")
     if alias == LATEST:
-        raise ValueError("'latest' is always the highest version: it cannot be set")
+        raise ConfigError("'latest' is always the highest version: it cannot be set")
     if _RESERVED.fullmatch(alias):
-        raise ValueError(f"alias {alias!r} looks like a version; choose another name")
+        raise ConfigError(f"alias {alias!r} looks like a version; choose another name")
     if any(c in ":/\\" or ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in alias):
-        raise ValueError(f"alias {alias!r} may not hold ':', '/', '\\' or control characters")
+        raise ConfigError(f"alias {alias!r} may not hold ':', '/', '\\' or control characters")
     return alias
 
 

@@ -2,7 +2,7 @@
 
 ```
 MlrunError
-├── ConfigError            a setting is unknown or has no meaning
+├── ConfigError            a setting, argument or alias is unknown or has no meaning
 ├── NotFound               a run, artifact, project or alias that is not there
 ├── RunExists              an id is taken and resume="never"
 ├── RunError               a run ended in error; `.run` is its view
@@ -64,7 +64,7 @@ class MlrunError(Exception):
 
 
 class ConfigError(MlrunError, ValueError):
-    """A setting is unknown or has a value without meaning."""
+    """A setting, an argument or an alias is unknown or has a value without meaning."""
 
 
 class NotFound(MlrunError, LookupError):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mlrun.artifactname import ArtifactName, artifact_uri, check_alias, readings
+from mlrun.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,9 @@ def test_a_uri_is_exact(project: str, key: str, version: int) -> None:
     "alias", ["", "latest", "v1", "V2", "v007", "a:b", "a/b", "a\\b", "a\nb", "x" * 256, "\ud800"]
 )
 def test_aliases_that_are_refused(alias: str) -> None:
-    with pytest.raises(ValueError, match=r"alias|latest"):
+    with pytest.raises(ConfigError, match=r"alias|latest") as caught:
         check_alias(alias)
+    assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("alias", ["production", "v1-final", "best model", "🦄", "latest2"])
