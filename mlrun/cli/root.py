@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from mlrun import __version__
 from mlrun.errors import MlrunError, NotFound, QueryError, did_you_mean
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class _Commands(click.Group):
             return None
         module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f"mlrun.cli.{module}"), attribute)
+        if cmd_name != "version" and not any(p.name == "store" for p in command.params):
+            command.params.append(_store_option())
         return command
 
     def resolve_command(
@@ -64,6 +67,28 @@ class _Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
+def _store_option() -> click.Option:
+    """Return `--store` as it stands behind a command, where it counts for more than before it."""
+    return click.Option(
+        ["--store"],
+        metavar="PATH",
+        help="Folder of the store, as before the command.",
+        expose_value=False,
+        callback=_choose_store,
+    )
+
+
+def _choose_store(ctx: click.Context, option: click.Parameter, store: str | None) -> None:
+    if store is not None:
+        ctx.obj = store
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(__version__)
+        ctx.exit()
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -74,6 +99,14 @@ class _Commands(click.Group):
     metavar="PATH",
     envvar="MLRUN_DBPATH",
     help="Folder of the store.  [default: MLRUN_DBPATH, else .mlrun]",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
 )
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:

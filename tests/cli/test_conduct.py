@@ -37,11 +37,14 @@ def shell(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def test_version() -> None:
     assert shell("version").stdout == f"{mlrun.__version__}\n"
+    assert shell("--version").stdout == f"{mlrun.__version__}\n"
     told = json.loads(shell("version", "--json").stdout)
     assert told == {"version": mlrun.__version__, "store_format": 1}
 
 
-@pytest.mark.parametrize("words", [["version"], ["--help"], ["runs", "--help"], ["doctor", "-h"]])
+@pytest.mark.parametrize(
+    "words", [["version"], ["--version"], ["--help"], ["runs", "--help"], ["doctor", "-h"]]
+)
 def test_nothing_heavy_is_loaded_for_help_and_version(words: list[str]) -> None:
     code = f"import sys; from mlrun.cli.root import run; code = run({words!r}); "
     code += "print('LOADED', *sorted({m.partition('.')[0] for m in sys.modules})); sys.exit(code)"
@@ -97,6 +100,15 @@ def test_asking_makes_no_store(cli: Call, tmp_path: Path) -> None:
     assert answer.code == 3
     assert "--store PATH" in answer.err
     assert not (tmp_path / "absent").exists()
+
+
+def test_the_store_may_be_named_behind_the_verb(cli: Call, store: Store, tmp_path: Path) -> None:
+    behind = cli("runs", "--json", "--store", store.folder, store=None)
+    assert (behind.code, behind.out) == (0, cli("runs", "--json").out)
+    nearer = cli("show", "mlp0", "--store", store.folder, "--json", store=tmp_path / "absent")
+    assert nearer.code == 0, nearer.err
+    assert "--store" in cli("doctor", "--help").out
+    assert cli("version", "--store", store.folder).code == 2
 
 
 def test_store_by_environment(store: Store, tmp_path: Path) -> None:
