@@ -18,7 +18,7 @@ from mlrun.ids import now_us
 from mlrun.journal.snapshot import JournalSnapshot, read_journal
 from mlrun.names import clean_text
 from mlrun.norecords import NoRecords
-from mlrun.overlay import Overlay, load_overlay
+from mlrun.overlay import Overlay, load_overlay, record_frame
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -38,7 +38,7 @@ from mlrun.where.frames import RunFrames, select_runs
 from mlrun.widen import widen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from mlrun.contracts import RecordsView
     from mlrun.store import Store
@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 _LONG = (TAGS, PARAMS, RESULTS, SUMMARIES)
+_SCOPES = ("tags", "params", "results", "metrics")
 
 
 @dataclass
@@ -83,6 +84,9 @@ class Snapshot:
                 stored = stored.filter(~pl.col("run_id").is_in(list(pending)))
         else:
             settled = [r for r in run_ids if r not in pending]
+            if run_ids and not settled:
+                fresh = self.overlay.frame(table).filter(pl.col("run_id").is_in(list(run_ids)))
+                return fresh if columns is None else fresh.select(columns)
             stored = _frame(self.view.scan(table, columns=columns, where={"run_id": settled}))
         if not pending:
             return stored
@@ -118,13 +122,19 @@ class Snapshot:
         fresh = select_runs(self._frames(list(pending)), replace(query, limit=end, offset=0))[
             "run_id"
         ].to_list()
-        if fresh and stored:
-            merged = replace(query, where=None, children=True)
-            return select_runs(self._frames([*stored, *fresh]), merged)["run_id"].to_list()
-        return (stored or fresh)[query.offset : end]
+        if not fresh or not stored:
+            return (stored or fresh)[query.offset : end]
+        # both are in order already: merging them takes only what the order is made of
+        merged = replace(query, where=None, children=True)
+        scopes = {name.scope for key in query.order_by for name in names_in(key.name)}
+        return select_runs(self._frames([*stored, *fresh], scopes), merged)["run_id"].to_list()
 
-    def _frames(self, run_ids: list[str]) -> RunFrames:
-        return RunFrames(*(self.rows(t, run_ids) for t in (RUNS, TAGS, PARAMS, RESULTS, SUMMARIES)))
+    def _frames(self, run_ids: list[str], scopes: Collection[str] = _SCOPES) -> RunFrames:
+        """The rows that an expression over these scopes looks at; other tables are empty."""
+        frames = [self.rows(RUNS, run_ids)]
+        for table, scope in zip((TAGS, PARAMS, RESULTS, SUMMARIES), _SCOPES, strict=True):
+            frames.append(self.rows(table, run_ids) if scope in scopes else record_frame(table, []))
+        return RunFrames(*frames)
 
 
 @contextmanager

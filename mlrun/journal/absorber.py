@@ -10,7 +10,11 @@ __all__ = ["main"]
 
 
 def main(folder: str) -> int:
-    """Absorb what is sealed, at low priority, in a session of its own; 0 also when another absorber is at work."""
+    """Absorb what is sealed, at low priority, in a session of its own.
+
+    Returns:
+        0, also when another absorber is at work, or when the store was deleted meanwhile.
+    """
     if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
         os.setsid()  # the terminal's ctrl-C is not meant for us
     if hasattr(os, "nice"):
@@ -19,7 +23,9 @@ def main(folder: str) -> int:
     from mlrun.journal.absorb import absorb
     from mlrun.store import open_store
 
-    absorb(open_store(Path(folder)), wait=False)
+    store = open_store(Path(folder))
+    if store.exists():  # it may have been deleted since we were started
+        absorb(store, wait=False)
     return 0
 
 
