@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["About", "init", "open_run"]
 
 _RESUME = ("never", "allow", "must")
+_SHOWN = 80  # characters of a name in the line on stderr
 _SETTINGS = tuple(Settings.__dataclass_fields__)
 
 
@@ -337,7 +338,7 @@ def _finish_open_run() -> None:
     before = current.open_run_of_process()
     if before is None or before.inherited:
         return
-    notices.warn(f"init() while run {before.name!r} is open: that run is finished first")
+    notices.warn(f"init() while run {_short(before.name)!r} is open: that run is finished first")
     before.finish()
 
 
@@ -367,7 +368,12 @@ def _host() -> str:
 
 
 def _greeting(run: Run) -> str:
+    name, project = _short(run.name), _short(run.project)
     if run.store is None:
-        return f"run {run.name!r} is disabled: nothing is stored"
+        return f"run {name!r} is disabled: nothing is stored"
     verb = "joined" if run.attached else "resumed" if run.resumed else "started"
-    return f"{verb} run {run.name!r} in project {run.project!r}, id {run.id}, store {run.store.url}"
+    return f"{verb} run {name!r} in project {project!r}, id {run.id}, store {run.store.url}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"

@@ -82,6 +82,17 @@ def test_one_line_on_stderr_and_nothing_on_stdout(
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
+def test_the_line_on_stderr_shows_the_beginning_of_a_very_long_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = mlrun.init(project="p" * 81, name="n" * 900, quiet=False, console=False)
+    told = capsys.readouterr().err
+    assert f"run '{'n' * 79}…' in project '{'p' * 79}…', id {run.id}, store " in told
+    assert (len(run.name), len(run.project)) == (900, 81)
+    mlrun.init(name="n" * 80, quiet=False, console=False, mode="disabled")
+    assert f"run '{'n' * 80}' is disabled" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
