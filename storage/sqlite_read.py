@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 _HOLES = 1000
+_FEW = 8  # values that are bound one by one
 _RUN_ID, _KEY = PARAMS.key
 # The driver takes types from the first rows, so a row of the right types stands before all.
 _HEADS = {"string": "''", "json": "''", "float64": "0.5"}
@@ -93,10 +95,21 @@ def _chunks(limits: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Sequence[
 
 def _among(expression: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
     some = [_bindable(v) for v in values if v is not None]
-    terms = [f"{expression} in ({', '.join('?' * len(some))})"] if some else []
+    holes, params = ", ".join("?" * len(some)), some
+    if len(some) > _FEW and all(map(_is_plain, some)):
+        # every parameter is a column of its own to bind: many of them go as one text
+        holes, params = "select value from json_each(?)", [json.dumps(some)]
+    terms = [f"{expression} in ({holes})"] if some else []
     if len(some) < len(values):
         terms.append(f"{expression} is null")
-    return f"({' or '.join(terms)})", some
+    return f"({' or '.join(terms)})", params
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether SQLite's JSON gives the value back as it was: integers, and text of printable ASCII."""
+    return type(value) is int or (
+        isinstance(value, str) and value.isascii() and value.isprintable()
+    )
 
 
 def _all_among(limits: Mapping[str, Sequence[Any]]) -> tuple[str, list[Any]]:
