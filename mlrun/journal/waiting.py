@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlrun.journal.files import list_slots
+from mlrun.journal.slots import probe_alive
+
 if TYPE_CHECKING:
     from mlrun.store import Store
 
@@ -20,30 +23,39 @@ _last_look: dict[str, float] = {}
 _children: list[int] = []
 
 
-def waiting(journal: Path) -> tuple[int, int]:
-    """Return (writers that have files to absorb, bytes in those files)."""
+def waiting(journal: Path, *, living: bool = False) -> tuple[int, int]:
+    """Return (writers that have ended and left files to absorb, bytes in files that nobody writes to any more).
+
+    Args:
+        journal: the journal's folder.
+        living: count writers that live, and the files that they write to, as well.
+    """
     writers = size = 0
-    try:
-        slots = [e.path for e in os.scandir(journal) if e.name.startswith("w-")]
-    except FileNotFoundError:
-        return 0, 0
-    for slot in slots:
-        found = 0
+    for slot in list_slots(journal):
+        files: dict[str, list[tuple[str, int]]] = {}
         try:
             for entry in os.scandir(slot):
                 if entry.name.endswith((".seg", ".rec", ".txt")):
-                    found += entry.stat().st_size
+                    found = (entry.name, entry.stat().st_size)
+                    files.setdefault(entry.name[-4:], []).append(found)
         except FileNotFoundError:
             continue  # absorbed while we looked
-        writers += found > 0
-        size += found
+        alive = bool(files) and not living and probe_alive(slot)
+        writers += bool(files) and not alive
+        # the newest file of each kind is the one that a living writer has open, at its full length from the start
+        settled = [sorted(of_kind)[:-1] if alive else of_kind for of_kind in files.values()]
+        size += sum(bytes_ for of_kind in settled for _, bytes_ in of_kind)
     return writers, size
 
 
-def is_due(journal: Path, *, writers: int = MAX_WRITERS) -> bool:
-    """Whether an absorber is worth its start: 32 writers (or as many as told) or 64 MB wait."""
-    found, size = waiting(journal)
-    return found >= writers or size >= MAX_BYTES
+def is_due(journal: Path, *, on_network: bool = False) -> bool:
+    """Whether an absorber is worth its start: 32 writers that have ended, or 64 MB, wait.
+
+    On a network file system any writer will do: only this host can absorb its journal, and others see nothing of it
+    before.
+    """
+    found, size = waiting(journal, living=on_network)
+    return found >= (1 if on_network else MAX_WRITERS) or size >= MAX_BYTES
 
 
 def absorb_in_background(store: Store) -> bool:
@@ -56,8 +68,8 @@ def absorb_in_background(store: Store) -> bool:
         return False
     _last_look[key] = now
     _reap()
-    if not is_due(store.journal, writers=1 if store.on_network else MAX_WRITERS):
-        return False  # on a network only this host can absorb its journal: others see nothing of it before
+    if not is_due(store.journal, on_network=store.on_network):
+        return False
     _children.append(_spawn(store))
     return True
 
