@@ -56,10 +56,13 @@ class Overlay:
     run_ids: frozenset[str] = frozenset()
     tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     deleted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _frames: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False)
 
     def frame(self, table: Table) -> pl.DataFrame:
-        """Return the rows of a table in its Arrow types."""
-        return record_frame(table, self.tables.get(table.name, {}).values())
+        """Return the rows of a table in its Arrow types; made once."""
+        if table.name not in self._frames:
+            self._frames[table.name] = record_frame(table, self.tables.get(table.name, {}).values())
+        return self._frames[table.name]
 
 
 def record_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:

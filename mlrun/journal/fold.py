@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FEW", "fold", "fold_points", "fold_rows", "is_cheap", "merge"]
 
+_HANDFUL = 100  # points for which Polars is not faster, even when it is loaded
 FEW = 4_000  # points that plain Python folds in about 5 ms
 _polars_is_dead = (
     False  # its threads stayed in the parent: in this forked child it would wait for them for ever
@@ -46,7 +47,7 @@ def fold(
     waiting = journal.waiting_rows(after, upto)
     if not waiting:
         return []
-    if _polars_is_dead or ("polars" not in sys.modules and waiting <= FEW):
+    if _polars_is_dead or waiting <= _HANDFUL or ("polars" not in sys.modules and waiting <= FEW):
         return fold_rows(journal.rows(METRICS.name, after=after, upto=upto))
     return fold_points(journal.points(METRICS.name, after=after, upto=upto))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.contracts import Finding, Mark
@@ -198,7 +197,9 @@ class JournalSnapshot:
             base = seg.number << 32
             runs = {i: r for i, r in seg.names.runs.items() if r[0] == table}
             bad = seg.bad
-            for n, (r, k, *rest) in enumerate(islice(zip(*seg.views(), strict=True), first, None)):
+            for n, (r, k, *rest) in enumerate(
+                zip(*(view[first:] for view in seg.views()), strict=True)
+            ):
                 row = first + n
                 key = seg.names.keys.get(k)
                 if r not in runs or key is None or any(a <= row < b for a, b in bad):
