@@ -141,7 +141,7 @@ def _table(path: Path, table: Table) -> pa.Table:
 
 
 def _known(store: Store, run_ids: list[str]) -> set[str]:
-    from mlrun.query import snapshot
+    from mlrun.sight import snapshot
 
     with snapshot(store) as sight:
         found = sight.rows(RUNS, run_ids)

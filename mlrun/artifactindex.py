@@ -104,7 +104,7 @@ class ArtifactIndex:
             return records.lookup(table, key)
         import polars as pl
 
-        from mlrun.query import snapshot
+        from mlrun.sight import snapshot
 
         with snapshot(self._store) as sight:
             frame = sight.shared(table)

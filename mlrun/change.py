@@ -89,7 +89,8 @@ def delete_runs(store: Store, where: str, project: str | None = None) -> int:
     Raises:
         QueryError: `where` is empty; `run_id is not null` means every run (of `project`).
     """
-    from mlrun.query import run_query, snapshot
+    from mlrun.query import run_query
+    from mlrun.sight import snapshot
 
     if not where or not where.strip():
         raise QueryError(

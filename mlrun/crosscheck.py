@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Finding
 from mlrun.liveness import is_alive
-from mlrun.query import snapshot
 from mlrun.reachable import referenced
 from mlrun.recovery import orphans, recover
+from mlrun.sight import snapshot
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, METRICS, RUNS, SUMMARIES
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlrun.journal.snapshot import JournalSnapshot
-    from mlrun.query import Snapshot
+    from mlrun.sight import Snapshot
     from mlrun.store import Store
 
 __all__ = ["compare_artifacts", "compare_points"]

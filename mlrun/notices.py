@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
-__all__ = ["MlrunWarning", "say", "warn"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlrun.contracts import Finding
+
+__all__ = ["MlrunWarning", "say", "warn", "warn_of_damage"]
 
 
 class MlrunWarning(UserWarning):
@@ -37,6 +43,18 @@ def warn(message: str) -> None:
         say(f"warning: {message}")  # filters turn warnings into errors
     except Exception:  # noqa: BLE001  a broken showwarning hook must not end a run
         say(f"warning: {message}")
+
+
+def warn_of_damage(findings: Iterable[Finding]) -> None:
+    """Say what a reader had to leave out, each loss once a process; `mlrun doctor` tells the rest."""
+    for finding in findings:
+        told = (finding.where, finding.what)
+        if finding.severity == "lost" and told not in _told:
+            _told.add(told)
+            warn(f"{finding.where}: {finding.what}; see `mlrun doctor`")
+
+
+_told: set[tuple[str, str]] = set()
 
 
 def _callers_level() -> int:

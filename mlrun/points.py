@@ -17,6 +17,7 @@ from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
 from mlrun.contracts import PointFilter
 from mlrun.errors import SnapshotExpired
 from mlrun.journal.snapshot import read_journal
+from mlrun.notices import warn_of_damage
 from mlrun.ordering import sort_rows
 from mlrun.pointquery import PointQuery, parse_query
 from mlrun.rollups import WHOLE
@@ -94,6 +95,7 @@ class Sight:
     def __init__(self, store: Store, table: Table = METRICS) -> None:
         self.table = table
         self.journal = read_journal(store.journal)
+        warn_of_damage(self.journal.findings)
         self.rollups: SeriesView | None = (
             store.series.snapshot(ROLLUPS) if table is METRICS else None
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlrun.contracts import Op
-    from mlrun.query import Snapshot
+    from mlrun.sight import Snapshot
     from mlrun.store import Store
 
 __all__ = ["KIND", "orphans", "recover"]
@@ -47,7 +47,7 @@ def recover(store: Store) -> int:
     The journal is absorbed first, so that no point is counted both from there and from the series.
     """
     from mlrun.journal.absorb import absorb
-    from mlrun.query import snapshot
+    from mlrun.sight import snapshot
 
     absorb(store, wait=True)
     with snapshot(store) as sight:

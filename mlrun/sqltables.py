@@ -9,7 +9,7 @@ import polars as pl
 
 from mlrun.errors import SQLError
 from mlrun.overlay import record_frame
-from mlrun.query import Snapshot, snapshot
+from mlrun.sight import Snapshot, snapshot
 from mlrun.tables import (
     ARTIFACTS,
     LOGS,

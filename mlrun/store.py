@@ -106,9 +106,14 @@ class Store:
         Raises:
             StoreError: the folder cannot be made or written.
             StoreVersionError: it was made by a newer version.
+            ConfigError: a part's URL has a scheme that nobody serves.
         """
         with self._lock:
             if not self._ready:
+                for url in filter(None, self._urls.values()):
+                    storage_class(
+                        url
+                    )  # raises now what would otherwise fail in the middle of a run
                 _make(self.folder, self.journal)
                 self._marker = _marker_of(self.folder)
                 self._ready = True

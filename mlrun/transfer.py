@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from mlrun.query import Snapshot
+    from mlrun.sight import Snapshot
     from mlrun.store import Store
 
 __all__ = ["RECORDS", "SERIES", "export_runs"]
@@ -75,7 +75,7 @@ def export_runs(
         NotFound: a run is not in the store.
         StoreError: `target` is there already, or cannot be written.
     """
-    from mlrun.query import snapshot
+    from mlrun.sight import snapshot
 
     with open_sink(target) as sink, snapshot(store) as sight:
         progress("reading records")

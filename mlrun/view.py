@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mlrun.change import set_times, update_run
 from mlrun.errors import MlrunError, NotFound, did_you_mean
 from mlrun.ids import now_us
-from mlrun.query import resolve_run, snapshot
+from mlrun.query import resolve_run
+from mlrun.sight import snapshot
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
 from mlrun.widen import aggregate
 

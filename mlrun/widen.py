@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mlrun.where.ast import Name
 
-__all__ = ["RUN_COLUMNS", "aggregate", "decode_values", "widen"]
+__all__ = ["RUN_COLUMNS", "aggregate", "widen"]
 
 RUN_COLUMNS = (
     "run_id", "name", "project", "state", "kind", "function", "parent", "iteration", "group", "user", "host",
@@ -137,16 +137,12 @@ def _numbers() -> pl.Expr:
     )
 
 
-def decode_values(part: pl.DataFrame) -> pl.Series:
-    """Return the values of PARAMS or RESULTS rows in the narrowest type that holds them all.
+def _decode(part: pl.DataFrame, kinds: set[str]) -> pl.Series:
+    """Return the values of PARAMS or RESULTS rows of these types in the narrowest type that holds them all.
 
     int, float, bool and str keep their type when all rows agree; numbers of several kinds become Float64; everything
     else is the JSON text.
     """
-    return _decode(part.with_columns(_numbers()), set(part["type"].unique()))
-
-
-def _decode(part: pl.DataFrame, kinds: set[str]) -> pl.Series:
     kinds = kinds - {"null"}
     if kinds == {"int"}:
         whole = part["value"].cast(

@@ -21,7 +21,7 @@ from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUM
 from .sqlite_connect import open_uri, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from mlrun.tables import Column, Table
 
@@ -253,8 +253,3 @@ def _back_up(connection: Connection, path: str, version: int) -> None:
     partial = f"{target}.{os.getpid()}.tmp"
     connection.execute("vacuum into ?", (partial,))
     os.replace(partial, target)
-
-
-def columns_of(table: Table, wanted: Sequence[str] | None) -> list[Column]:
-    """Return the columns asked for, in the order asked; all if None."""
-    return [table.column(c) for c in wanted] if wanted is not None else list(table.columns)

@@ -198,7 +198,7 @@ def test_rows_of_a_store_that_cannot_absorb(run: Any, monkeypatch: pytest.Monkey
     """A read-only store answers from the stored rows with the pending ones laid over."""
     import contextlib
 
-    from mlrun import query
+    from mlrun import sight
     from mlrun.errors import StoreError
     from mlrun.overlay import record_frame
 
@@ -217,7 +217,7 @@ def test_rows_of_a_store_that_cannot_absorb(run: Any, monkeypatch: pytest.Monkey
         raise StoreError("read-only")
 
     monkeypatch.setattr(run.store, "flush_records", refuse)
-    monkeypatch.setattr(query, "snapshot", lambda store: contextlib.nullcontext(Sight()))
+    monkeypatch.setattr(sight, "snapshot", lambda store: contextlib.nullcontext(Sight()))
     found = find_artifact(run.store, "digits/x:best")
     assert (found.load(), found.version, found.created_at) == ("one", 1, item.created_at)
 
