@@ -9,10 +9,11 @@
 | ctrl-C that nobody caught                        | aborted                                       |
 | kill -9, a crash of the interpreter, power loss  | lost: readers see that the writer is dead     |
 
-The SIGTERM handler only notes the signal and raises `SystemExit(143)`; it takes no lock and writes nothing. It is
-installed by the first `init`, in the main thread, and only over the default handler: a handler of the user's stays.
-A forked child gets the default handler back and never ends its parent's runs. A worker process of `multiprocessing`
-leaves without the interpreter's end: its own runs end as the worker does, by a finalizer of `multiprocessing`.
+The SIGTERM handler only notes the signal and raises `SystemExit(143)`; it takes no lock and writes nothing, and while
+the runs are being ended it lets that go on. It is installed by the first `init`, in the main thread, and only over the
+default handler: a handler of the user's stays. A forked child gets the default handler back and never ends its
+parent's runs. A worker process of `multiprocessing` leaves without the interpreter's end: its own runs end as the
+worker does, by a finalizer of `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _live: dict[int, Run] = {}  # runs that are open in this process
 _writers: dict[int, Writer] = {}
 _installed = False
 _ends_with_worker = False
+_ending = False
 _signal = ""
 _exit_note: tuple[Any, dict[int, tuple[int, int]]] | None = None
 _sys_exit = sys.exit
@@ -128,8 +130,10 @@ def _outcome_of_exit(code: Any) -> tuple[str, str | None]:
     return "error", f"exit code {code}" if isinstance(code, int) else str(code)[:4096]
 
 
-def _on_sigterm(number: int, frame: object) -> NoReturn:
+def _on_sigterm(number: int, frame: object) -> None:
     global _signal  # read when the runs are ended
+    if _ending:
+        return  # the process is leaving: an exception now would leave runs behind that nobody ends
     _signal = "SIGTERM"
     raise SystemExit(128 + number)
 
@@ -148,14 +152,21 @@ def end_all(error: BaseException | None = None) -> None:
     Args:
         error: what is ending the process; default what the interpreter noted.
     """
-    for key, run in list(_live.items()):
-        run.end(*(_verdict(key, run) if error is None else outcome_of(error)))
-    from mlrun.background import drain
+    global _ending  # told to the SIGTERM handler
+    _ending = True
+    try:
+        for key, run in list(_live.items()):
+            run.end(*(_verdict(key, run) if error is None else outcome_of(error)))
+        from mlrun.background import drain
 
-    drain(_EXIT_WAIT)
-    for writer in list(_writers.values()):
-        with suppress(Exception):  # the files stay as they are, and are sealed by who absorbs them
-            writer.close()
+        drain(_EXIT_WAIT)
+        for writer in list(_writers.values()):
+            with suppress(
+                Exception
+            ):  # the files stay as they are, and are sealed by who absorbs them
+                writer.close()
+    finally:
+        _ending = False
 
 
 def _end_with_worker() -> None:
@@ -211,10 +222,10 @@ def _is_interactive() -> bool:
 
 
 def _after_fork() -> None:
-    global _signal, _exit_note, _ends_with_worker, _error_at_fork  # the child's own fate is open
+    global _signal, _exit_note, _ends_with_worker, _error_at_fork, _ending  # the child's own fate is open
     _signal = ""
     _exit_note = None
-    _ends_with_worker = False
+    _ends_with_worker = _ending = False
     _error_at_fork = sys.exc_info()[1]
     for run in _live.values():
         run.become_inherited()

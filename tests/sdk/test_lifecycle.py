@@ -358,6 +358,36 @@ def test_how_a_forked_worker_ends_is_how_its_own_run_ends(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("worker", [False, True], ids=["script", "worker"])
+def test_a_term_while_the_runs_are_ended_leaves_none_behind(python: Python, worker: bool) -> None:
+    script = f"""
+    import multiprocessing, os, signal
+    import mlrun
+    from mlrun import capture
+
+    def detach(run, detach=capture.detach):  # the end of a run begins with this
+        os.kill(os.getpid(), signal.SIGTERM)
+        detach(run)
+
+    def work():
+        capture.detach = detach
+        for name in "rs":
+            mlrun.start.open_run(mlrun.open_store(), mlrun.config.settings(), run_id=name)
+        mlrun.init(id="t")
+
+    if {worker}:
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        process.join()
+    else:
+        work()
+    """
+    done = python(script)
+    assert "Traceback" not in done.stderr
+    assert mlrun.runs()["state"].to_list() == ["completed"] * 3, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_runs_that_the_workers_of_a_pool_leave_open_end_with_them(python: Python) -> None:
     script = """
     import multiprocessing
