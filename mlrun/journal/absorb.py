@@ -145,22 +145,25 @@ def _apply(
     try:
         store.records.apply(ops, summaries=points, expected=expected, marks=marks)
     except SchemaMismatch:
-        # one record does not fit its table: the others must not wait behind it for ever
-        fitting, refused = _part(ops)
-        _set_aside(store, refused)
-        store.records.apply(fitting, summaries=points, expected=expected, marks=marks)
+        # one record does not fit its table: the others must not wait behind it for ever. Ops are idempotent, so those
+        # that fit go one by one, and a kill in between only repeats them; the marks move last
+        _set_aside(store, _apply_each(store, ops))
+        store.records.apply([], summaries=points, expected=expected, marks=marks)
 
 
-def _part(ops: list[Op]) -> tuple[list[Op], list[tuple[Op, str]]]:
-    """Part ops that fit their tables from those that do not; nothing is written."""
-    fitting: list[Op] = []
+def _apply_each(store: Store, ops: list[Op]) -> list[tuple[Op, str]]:
+    """Apply what fits; returns the ops that were refused, and why."""
     refused: list[tuple[Op, str]] = []
     for op in ops:
-        if why := misfit(op):
+        why = misfit(op)
+        if not why:
+            try:
+                store.records.apply([op])
+            except SchemaMismatch as error:
+                why = str(error)
+        if why:
             refused.append((op, why))
-        else:
-            fitting.append(op)
-    return fitting, refused
+    return refused
 
 
 def _set_aside(store: Store, refused: list[tuple[Op, str]]) -> None:

@@ -160,11 +160,12 @@ def test_a_record_that_fits_no_table_is_set_aside_and_holds_nothing_up() -> None
     store.writer().record(
         [("put", "params", {"run_id": run.id, "key": "k", "value": "1", "type": "int", "odd": 2})]
     )
+    store.writer().record([("put", "params", {"run_id": run.id, "key": "without a value"})])
     run.log_result("score", 1)
     run.finish()
     absorb(store, wait=True)
     assert mlrun.get_run(run.id).results == {"score": 1}
-    assert (store.journal / "rejected.jsonl").read_text().count("\n") == 2
+    assert (store.journal / "rejected.jsonl").read_text().count("\n") == 3
 
 
 def test_it_is_due_when_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
