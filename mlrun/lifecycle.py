@@ -10,10 +10,10 @@
 | kill -9, a crash of the interpreter, power loss  | lost: readers see that the writer is dead     |
 
 The SIGTERM handler only notes the signal and raises `SystemExit(143)`; it takes no lock and writes nothing, and while
-the runs are being ended it lets that go on. It is installed by the first `init`, in the main thread, and only over the
-default handler: a handler of the user's stays. A forked child gets the default handler back and never ends its
-parent's runs. A worker process of `multiprocessing` leaves without the interpreter's end: its own runs end as the
-worker does, by a finalizer of `multiprocessing`.
+the runs of a script are being ended it lets that go on. It is installed by the first `init`, in the main thread, and
+only over the default handler: a handler of the user's stays. A forked child gets the default handler back and never
+ends its parent's runs. A worker process of `multiprocessing` leaves without the interpreter's end: its own runs end
+as the worker does, by a finalizer of `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _outcome_of_exit(code: Any) -> tuple[str, str | None]:
 
 def _on_sigterm(number: int, frame: object) -> None:
     global _signal  # read when the runs are ended
-    if _ending:
+    if _ending and not _ends_with_worker:  # a pool counts on its SIGTERM to end a worker
         return  # the process is leaving: an exception now would leave runs behind that nobody ends
     _signal = "SIGTERM"
     raise SystemExit(128 + number)

@@ -357,11 +357,9 @@ def test_how_a_forked_worker_ends_is_how_its_own_run_ends(
     assert mlrun.get_run("parent").state == "completed"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.parametrize("worker", [False, True], ids=["script", "worker"])
-def test_a_term_while_the_runs_are_ended_leaves_none_behind(python: Python, worker: bool) -> None:
-    script = f"""
-    import multiprocessing, os, signal
+def test_a_term_while_the_runs_are_ended_leaves_none_behind(python: Python) -> None:
+    script = """
+    import os, signal
     import mlrun
     from mlrun import capture
 
@@ -369,18 +367,10 @@ def test_a_term_while_the_runs_are_ended_leaves_none_behind(python: Python, work
         os.kill(os.getpid(), signal.SIGTERM)
         detach(run)
 
-    def work():
-        capture.detach = detach
-        for name in "rs":
-            mlrun.start.open_run(mlrun.open_store(), mlrun.config.settings(), run_id=name)
-        mlrun.init(id="t")
-
-    if {worker}:
-        process = multiprocessing.get_context("fork").Process(target=work)
-        process.start()
-        process.join()
-    else:
-        work()
+    capture.detach = detach
+    for name in "rs":
+        mlrun.start.open_run(mlrun.open_store(), mlrun.config.settings(), run_id=name)
+    mlrun.init(id="t")
     """
     done = python(script)
     assert "Traceback" not in done.stderr
