@@ -38,6 +38,7 @@ class View:
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
         self._marks = read_marks(connection)  # the first read pins the snapshot
+        self._ranked: dict[Any, tuple[pa.Array, _Ranks]] = {}
 
     @property
     def connection(self) -> Connection:
@@ -70,9 +71,10 @@ class View:
         limits = {c: list(dict.fromkeys(values)) for c, values in (where or {}).items()}
         if not all(limits.values()):
             return empty(schema)
-        found = (_scan_keyed if table in KEYED else _scan_plain)(
-            self.connection, table, wanted, limits
-        )
+        if table in KEYED:
+            found = _scan_keyed(self.connection, table, wanted, limits, self._ranked)
+        else:
+            found = _scan_plain(self.connection, table, wanted, limits)
         return found.cast(schema) if found.schema != schema else found
 
     def find(self, query: RunQuery) -> pa.Table:
@@ -161,11 +163,24 @@ def _is_in(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
 
 
 def _scan_keyed(
-    connection: Connection, table: Table, wanted: list[str], limits: Mapping[str, Sequence[Any]]
+    connection: Connection,
+    table: Table,
+    wanted: list[str],
+    limits: Mapping[str, Sequence[Any]],
+    ranked: dict[Any, tuple[pa.Array, _Ranks]],
 ) -> pa.Table:
-    """Read one of the three long tables: integers from SQLite, their texts put in here."""
-    runs, run_rank = _ranks(connection, RUNS.name, "rid", _RUN_ID, limits.get(_RUN_ID))
-    keys, key_rank = _ranks(connection, "keys", "kid", _KEY, limits.get(_KEY))
+    """Read one of the three long tables: integers from SQLite, their texts put in here.
+
+    `ranked` keeps the texts of a snapshot: its three long tables are mostly read for the same runs.
+    """
+    found_ranks = []
+    for source_table, number, text in ((RUNS.name, "rid", _RUN_ID), ("keys", "kid", _KEY)):
+        among = limits.get(text)
+        mark = (text, None if among is None else tuple(among))
+        if mark not in ranked:
+            ranked[mark] = _ranks(connection, source_table, number, text, among)
+        found_ranks.append(ranked[mark])
+    (runs, run_rank), (keys, key_rank) = found_ranks
     values = [c for c in wanted if c not in table.key]
     inner = {name(c): v for c, v in limits.items() if c not in table.key}
     if _RUN_ID in limits and not _is_most(connection, len(runs)):
