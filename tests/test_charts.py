@@ -59,6 +59,8 @@ class Reads:
 
 
 class Journal:
+    findings: tuple[Any, ...] = ()
+
     def __init__(self, rows: pa.Table) -> None:
         self._rows = rows
 

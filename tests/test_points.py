@@ -47,6 +47,8 @@ def absorb(store: Any, rows: list[Row], segment: int, table: Table = METRICS) ->
 class Journal:
     """A journal that holds segments of one writer, absorbed or not."""
 
+    findings: tuple[Any, ...] = ()
+
     def __init__(self, segments: dict[int, list[Row]]) -> None:
         self.segments = segments
 
