@@ -82,7 +82,9 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module 'mlrun' has no attribute {name!r}{errors.did_you_mean(name, __all__)}")
+        raise AttributeError(
+            f"module 'mlrun' has no attribute {name!r}{errors.did_you_mean(name, __all__)}"
+        )
     from importlib import import_module
 
     value = getattr(import_module(_LAZY[name]), name)

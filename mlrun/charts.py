@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["chart"]
 
 _LONG = 1  # block of 64 rows for every point wanted: below that, reading all rows costs no more
-_BLOCKS_PER_POINT = 0.75  # at least, with four candidates each; the next finer level has 8 times as many
+_BLOCKS_PER_POINT = (
+    0.75  # at least, with four candidates each; the next finer level has 8 times as many
+)
 _NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
 

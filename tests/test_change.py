@@ -76,7 +76,9 @@ def test_compact_frees_runs_deleted_long_ago_and_only_those() -> None:
     mlrun.compact()
     set_times(store, [old.id], deleted_at=now_us() - 31 * DAY)
     set_times(store, [young.id], deleted_at=now_us() - 29 * DAY)
-    assert mlrun.compact()["runs_freed"] == 0  # this process still writes to the file that holds its rows
+    assert (
+        mlrun.compact()["runs_freed"] == 0
+    )  # this process still writes to the file that holds its rows
     store.writer().close()
     assert mlrun.compact()["runs_freed"] == 1
     assert set(mlrun.runs("p", deleted=True)["run_id"]) == {young.id, kept.id}
