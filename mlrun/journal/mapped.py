@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.journal import segment as _segment
 from mlrun.journal.files import DICT, numbered, pread
-from mlrun.journal.reclog import LogScan, scan_log
+from mlrun.journal.reclog import HEADER_BYTES as LOG_HEADER_BYTES, LogScan, scan_log
 from mlrun.journal.sealing import Head, SegmentDamage, damaged_blocks, parse_head
 from mlrun.journal.segment import COLUMNS, HEADER_BYTES, column_offsets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MappedSegment", "Names", "read_whole"]
+__all__ = ["MappedSegment", "Names", "read_head", "read_whole"]
 
 _COPY = (
     256 << 10
@@ -35,6 +35,19 @@ def read_whole(path: Path) -> bytes | mmap.mmap:
         if size > _COPY:
             return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
         return pread(fd, size, 0)
+    finally:
+        os.close(fd)
+
+
+def read_head(path: Path) -> bytes:
+    """Return the header that a log has now; read it before the log, see `scan_log`.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        return pread(fd, LOG_HEADER_BYTES, 0)
     finally:
         os.close(fd)
 
@@ -138,6 +151,7 @@ def read_dictionary(path: Path, *, afresh: bool = False) -> Dictionary:
     """
     try:
         stamp = os.stat(path).st_mtime_ns
+        head = read_head(path)
         data = read_whole(path)
     except FileNotFoundError:
         return Dictionary(Names({}, {}), LogScan([], 0, False, []), 0)
@@ -147,7 +161,7 @@ def read_dictionary(path: Path, *, afresh: bool = False) -> Dictionary:
         known = None  # it was changed, not added to
     if known is None or known.scan.damage or known.scan.end > len(data):
         known = Dictionary(Names({}, {}), LogScan([], 0, False, []), stamp)
-    scan = scan_log(data, known.scan.end)
+    scan = scan_log(data, known.scan.end, head)
     names = _extended(known.names, scan.records) if scan.records else known.names
     found = Dictionary(names, scan._replace(records=[], end=max(scan.end, known.scan.end)), stamp)
     _dictionaries[key] = found  # one store: threads that race here read the same bytes

@@ -153,8 +153,14 @@ def seal_log(path: Path) -> list[Damage]:
     return scan.damage
 
 
-def scan_log(data: bytes | mmap.mmap, offset: int = 0) -> LogScan:
+def scan_log(data: bytes | mmap.mmap, offset: int = 0, head: bytes | None = None) -> LogScan:
     """Read all records behind `offset` (0, or the end of an earlier record).
+
+    Args:
+        data: the file's bytes.
+        offset: where to begin.
+        head: the header as it was before `data` was read; a mapping shows the header of now, and a file that was
+            sealed in between would seem to end behind the bytes that are there.
 
     A bad stretch with good frames behind it is skipped; without any, it is the torn tail of an append that never
     returned (or that is under way right now).
@@ -162,9 +168,13 @@ def scan_log(data: bytes | mmap.mmap, offset: int = 0) -> LogScan:
     size = len(data)
     if size < HEADER_BYTES:  # the very first append never returned
         return LogScan([], 0, False, [Damage(0, size, "torn")] if size else [])
+    if head is None:
+        head = data[:HEADER_BYTES]
+    elif len(head) < HEADER_BYTES:
+        return LogScan([], 0, False, [])  # it was being made
     damage: list[Damage] = []
-    sealed_end = _sealed_end(data)
-    if data[: len(_MAGIC)] != _MAGIC or sealed_end < 0:
+    sealed_end = _sealed_end(head)
+    if head[: len(_MAGIC)] != _MAGIC or sealed_end < 0:
         damage.append(Damage(0, HEADER_BYTES, "header"))
         sealed_end = 0
     if sealed_end > size:
@@ -189,7 +199,7 @@ def scan_log(data: bytes | mmap.mmap, offset: int = 0) -> LogScan:
     return LogScan(records, sealed_end or good, bool(sealed_end), damage)
 
 
-def _sealed_end(data: bytes | mmap.mmap) -> int:
+def _sealed_end(data: bytes) -> int:
     """Return where the file is sealed; 0 if it is not, -1 if the words are damaged."""
     words = data[len(_MAGIC) : HEADER_BYTES]
     if not any(words):
