@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlrun.contracts import Finding
 from mlrun.journal.files import DICT, SEGMENT, list_numbers, list_slots, numbered
 from mlrun.journal.locks import try_lock
-from mlrun.journal.mapped import MappedSegment, read_whole
+from mlrun.journal.mapped import MappedSegment, read_head, read_whole
 from mlrun.journal.reclog import Damage, scan_log, seal_log
 from mlrun.journal.sealing import SegmentDamage
 from mlrun.journal.slots import probe_alive, read_owner, seal_points, tell_cut, where_of
@@ -81,7 +81,8 @@ def verify_log(path: Path, *, repair: bool = False) -> list[Finding]:
             dead. A living writer's tail may be an append under way and is left alone.
     """
     try:
-        damage = scan_log(read_whole(path)).damage
+        head = read_head(path)  # before the bytes: its writer may seal it meanwhile
+        damage = scan_log(read_whole(path), 0, head or None).damage
     except FileNotFoundError:
         return []
     if repair and any(d.kind != "lost" for d in damage):

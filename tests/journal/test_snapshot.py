@@ -127,7 +127,7 @@ def test_a_snapshot_stays_as_it_was_also_after_unlink(journal: Path, writer: Wri
     fill(writer)
     writer.record([("put", "runs", {"run_id": "after"})])
     for path in (journal / writer.name).glob("0*"):
-        path.unlink()
+        path.unlink(missing_ok=True)  # the writer takes its spare segments away itself
     assert snapshot.points("metrics", after={}).num_rows == 8_000
     assert [ops[0][2]["run_id"] for _, _, ops in snapshot.ops({})] == ["before"]
     assert snapshot.findings == []
