@@ -26,7 +26,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setenv("MLRUN_QUIET", "1")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    if "mlrun.lifecycle" in sys.modules:
-        sys.modules["mlrun.lifecycle"].end_all()
+    if "mlrun.tracking.lifecycle" in sys.modules:
+        sys.modules["mlrun.tracking.lifecycle"].end_all()
     if "mlrun.store" in sys.modules:
         sys.modules["mlrun.store"].close_all()

@@ -200,7 +200,7 @@ def _rows(
 
 
 def _append(store: Store, rows: Any) -> None:
-    from mlrun.rollups import build
+    from mlrun.series.rollups import build
     from mlrun.tables import METRICS, ROLLUPS
 
     store.series.append(METRICS, rows)

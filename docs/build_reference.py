@@ -56,7 +56,7 @@ def pages() -> dict[str, str]:
     """Return the text of every page by its file name."""
     import mlrun
     from mlrun import config, errors
-    from mlrun.runconfig import RunConfig
+    from mlrun.tracking.runconfig import RunConfig
 
     made = {
         "functions.md": _functions_page(mlrun),

@@ -14,9 +14,9 @@ if not (_HERE / "storage").is_dir():  # a checkout: its wings stand beside mlrun
     __path__.append(str(_HERE.parent))
 
 from mlrun import errors
-from mlrun.current import current_run, log
-from mlrun.run import Run
-from mlrun.start import init
+from mlrun.tracking.current import current_run, log
+from mlrun.tracking.run import Run
+from mlrun.tracking.start import init
 from mlrun.verbs import (
     artifacts,
     compact,
@@ -33,8 +33,8 @@ from mlrun.verbs import (
 )
 
 if TYPE_CHECKING:
-    from mlrun.dataitem import DataItem
-    from mlrun.media import Audio, Histogram, Html, Image, Table, Video
+    from mlrun.content.dataitem import DataItem
+    from mlrun.content.media import Audio, Histogram, Html, Image, Table, Video
     from mlrun.view import RunView
 
 __version__ = "0.1.0"
@@ -69,14 +69,14 @@ __all__ = [
 
 # classes that the tracking path does not need are loaded when somebody names them
 _LAZY = {
-    "Audio": "mlrun.media",
-    "DataItem": "mlrun.dataitem",
-    "Histogram": "mlrun.media",
-    "Html": "mlrun.media",
-    "Image": "mlrun.media",
+    "Audio": "mlrun.content.media",
+    "DataItem": "mlrun.content.dataitem",
+    "Histogram": "mlrun.content.media",
+    "Html": "mlrun.content.media",
+    "Image": "mlrun.content.media",
     "RunView": "mlrun.view",
-    "Table": "mlrun.media",
-    "Video": "mlrun.media",
+    "Table": "mlrun.content.media",
+    "Video": "mlrun.content.media",
 }
 
 

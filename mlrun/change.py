@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import QueryError
 from mlrun.ids import now_us
-from mlrun.liveness import OPEN_STATES
+from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.names import clean, plain_text
 from mlrun.notices import warn
-from mlrun.runops import tag_ops
 from mlrun.tables import RUNS
-from mlrun.values import decode, encode
+from mlrun.tracking.runops import tag_ops
+from mlrun.tracking.values import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,8 +89,8 @@ def delete_runs(store: Store, where: str, project: str | None = None) -> int:
     Raises:
         QueryError: `where` is empty; `run_id is not null` means every run (of `project`).
     """
+    from mlrun.lookup.sight import snapshot
     from mlrun.query import run_query
-    from mlrun.sight import snapshot
 
     if not where or not where.strip():
         raise QueryError(

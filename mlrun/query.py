@@ -1,7 +1,7 @@
 """Questions about runs: every answer is a Polars frame, live and finished runs alike.
 
 The journal is read first, then one snapshot of the records store: runs that the journal touches are answered from the
-overlay (`mlrun.overlay`), all others by the store itself, and the two are merged in the order asked for.
+overlay (`mlrun.lookup.overlay`), all others by the store itself, and the two are merged in the order asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
 from mlrun.ids import now_us
 from mlrun.journal.snapshot import read_journal
+from mlrun.lookup.sight import as_frame, snapshot
+from mlrun.lookup.widen import widen
 from mlrun.names import clean_text
-from mlrun.sight import as_frame, snapshot
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -31,7 +32,6 @@ from mlrun.tables import (
 )  # fmt: skip
 from mlrun.where import parse, parse_columns, parse_order
 from mlrun.where.ast import Name, names_in
-from mlrun.widen import widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlrun.dataitem import DataItem
+    from mlrun.content.dataitem import DataItem
     from mlrun.store import Store
     from mlrun.view import RunView
 
@@ -33,9 +33,9 @@ __all__ = [
 
 def _asked(store: Store | str | Path | None) -> Store:
     """Return the store that a question goes to: the one named, else the open run's, else the settings'."""
-    from mlrun.current import open_run_of_process
     from mlrun.errors import NotFound
     from mlrun.store import open_store as open_
+    from mlrun.tracking.current import open_run_of_process
 
     run = open_run_of_process() if store is None else None
     own: Store | None = None if run is None else run.store
@@ -137,7 +137,7 @@ def metrics(
     Raises:
         QueryError: an argument has no meaning.
     """
-    from mlrun.points import metrics as read
+    from mlrun.series.points import metrics as read
 
     wanted = [keys] if isinstance(keys, str) else keys
     return read(
@@ -205,8 +205,8 @@ def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
         >>> mlrun.sql("select r.name, max(m.value) as best from runs r join metrics m using (run_id) group by 1").rows()
         [('a', 0.7)]
     """
-    from mlrun.sqlquery import run_sql
-    from mlrun.sqltables import sql_tables
+    from mlrun.sqlquery.answer import run_sql
+    from mlrun.sqlquery.scans import sql_tables
 
     with sql_tables(_asked(store)) as tables:
         return run_sql(query, tables)
@@ -229,7 +229,7 @@ def get_artifact(name: str, *, store: Store | str | Path | None = None) -> DataI
     Raises:
         NotFound: no such artifact, version or alias.
     """
-    from mlrun.dataitem import find_artifact
+    from mlrun.content.dataitem import find_artifact
 
     return find_artifact(_asked(store), name)
 
@@ -256,6 +256,6 @@ def compact(*, store: Store | str | Path | None = None) -> dict[str, int]:
     Returns:
         Counts of what was done.
     """
-    from mlrun.compaction import compact as run
+    from mlrun.care.compaction import compact as run
 
     return run(_asked(store))

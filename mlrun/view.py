@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mlrun.change import set_times, update_run
 from mlrun.errors import MlrunError, NotFound, did_you_mean
 from mlrun.ids import now_us
+from mlrun.lookup.sight import snapshot
+from mlrun.lookup.widen import aggregate
 from mlrun.query import resolve_run
-from mlrun.sight import snapshot
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
-from mlrun.widen import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlrun.dataitem import DataItem
+    from mlrun.content.dataitem import DataItem
     from mlrun.store import Store
 
 __all__ = ["TERMINAL_STATES", "RunView", "get_run"]
@@ -124,7 +124,7 @@ class RunView:
     @property
     def outputs(self) -> dict[str, Any]:
         """Results, and the URIs of the artifacts that it made (the newest version of each key)."""
-        from mlrun.artifactname import artifact_uri
+        from mlrun.content.naming import artifact_uri
 
         made = {k: artifact_uri(self.project, k, v) for k, v in self._artifacts().items()}
         return {**made, **self.results}
@@ -138,8 +138,8 @@ class RunView:
 
     def artifact(self, key: str) -> DataItem:
         """Return an artifact that the run made, in the newest version that it logged."""
-        from mlrun.artifactname import artifact_uri
-        from mlrun.dataitem import find_artifact
+        from mlrun.content.dataitem import find_artifact
+        from mlrun.content.naming import artifact_uri
 
         made = self._artifacts()
         if key not in made:
@@ -156,7 +156,7 @@ class RunView:
         self, keys: Iterable[str] | str | None = None, points: int | None = None, **options: Any
     ) -> pl.DataFrame:
         """Return the run's points, as `mlrun.metrics` does."""
-        from mlrun.points import metrics
+        from mlrun.series.points import metrics
 
         wanted = [keys] if isinstance(keys, str) else None if keys is None else list(keys)
         return metrics(self.store, self.id, keys=wanted, points=points, **options)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mlrun.arrowmemory import empty_table
 from mlrun.contracts import PointFilter
 from mlrun.errors import ConfigError, StoreClosed, StoreError
-from mlrun.ordering import sort_rows
+from mlrun.series.ordering import sort_rows
 
 from .delta_files import conformed, write_files
 from .delta_log import DeltaLog, State

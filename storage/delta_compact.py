@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mlrun.arrowmemory import arrow_of
 from mlrun.contracts import PointFilter
-from mlrun.ordering import sort_rows
+from mlrun.series.ordering import sort_rows
 
 from .delta_files import FILE_BYTES, DataFile, group_rows, write_files
 from .delta_scan import Predicate, open_file

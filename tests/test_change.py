@@ -5,7 +5,7 @@ import time
 import pytest
 
 import mlrun
-from mlrun import compaction
+from mlrun.care import compaction
 from mlrun.change import set_times
 from mlrun.errors import MlrunError, QueryError
 from mlrun.ids import now_us

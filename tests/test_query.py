@@ -12,7 +12,7 @@ import pytest
 
 import mlrun
 from mlrun.errors import NotFound, QueryError, WhereError
-from mlrun.widen import RUN_COLUMNS
+from mlrun.lookup.widen import RUN_COLUMNS
 
 
 def make(name: str, *, project: str = "p", **logged: float) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 import mlrun
-from mlrun.artifactname import artifact_uri
 from mlrun.cli.opening import the_store
 from mlrun.cli.output import format_options, note, print_frame, split_names
+from mlrun.content.naming import artifact_uri
 from mlrun.errors import NotFound
 
 if TYPE_CHECKING:

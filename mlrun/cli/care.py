@@ -27,7 +27,7 @@ def compact(ctx: click.Context, form: str | None) -> None:
     """
     import polars as pl
 
-    from mlrun.compaction import compact as work
+    from mlrun.care.compaction import compact as work
 
     store = the_store(ctx)
     with stages() as stage:
@@ -54,7 +54,7 @@ def doctor(ctx: click.Context, repair: bool, quick: bool, form: str | None) -> N
     """
     import polars as pl
 
-    from mlrun.doctor import examine
+    from mlrun.care.doctor import examine
 
     store = the_store(ctx)
     with stages() as stage:

@@ -40,7 +40,7 @@ def export(
     """
     import polars as pl
 
-    from mlrun.transfer import export_runs
+    from mlrun.care.transfer import export_runs
 
     *runs, target = names
     everything = everything or runs == ["ALL"]
@@ -75,7 +75,7 @@ def import_(ctx: click.Context, source: Path, form: str | None) -> None:
     """Read runs from an export, a folder or a .tar; runs that are there already are left alone."""
     import polars as pl
 
-    from mlrun.arrival import import_runs
+    from mlrun.care.arrival import import_runs
 
     if not source.exists():
         raise NotFound(f"{source} is not there")

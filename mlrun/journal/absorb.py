@@ -25,8 +25,8 @@ from mlrun.journal.files import list_numbers, list_slots
 from mlrun.journal.fold import fold, is_cheap
 from mlrun.journal.slots import adopt
 from mlrun.journal.snapshot import read_journal
-from mlrun.liveness import OPEN_STATES, is_alive
-from mlrun.opcheck import misfit
+from mlrun.lookup.liveness import OPEN_STATES, is_alive
+from mlrun.lookup.opcheck import misfit
 from mlrun.tables import RUNS, SUMMARIES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, numbered
 from mlrun.journal.slots import where_of
 from mlrun.journal.snapshot import read_journal
 from mlrun.journal.verify import verify_log
-from mlrun.rollups import build
+from mlrun.series.rollups import build
 from mlrun.tables import LOGS, METRICS, ROLLUPS, SYSTEM_METRICS, Table
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ def test_one_positional_of_log_artifact_is_the_path_and_its_last_part_the_key(
 
 def test_the_name_of_a_run_may_be_the_function_it_runs() -> None:
     from mlrun.config import settings
-    from mlrun.start import About, open_run
+    from mlrun.tracking.start import About, open_run
 
     run = open_run(open_store(), settings(), About(name="train", function="train"))
     run.finish()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlrun
-from mlrun.doctor import examine
+from mlrun.care.doctor import examine
 from mlrun.errors import MlrunError, StoreError
 from mlrun.journal import slots
 from mlrun.store import close_all, open_store
@@ -331,7 +331,7 @@ def test_a_run_of_another_host_is_lost_only_after_five_minutes_of_silence(
     from mlrun import ids
 
     later = ids.now_us() + 301_000_000
-    monkeypatch.setattr("mlrun.liveness.now_us", lambda: later)
+    monkeypatch.setattr("mlrun.lookup.liveness.now_us", lambda: later)
     assert mlrun.get_run("far").state == "lost"
     mlrun.compact()
     assert mlrun.get_run("far").state == "lost"

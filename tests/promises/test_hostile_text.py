@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlrun
-from mlrun.artifactname import artifact_uri
-from mlrun.opcheck import misfit
+from mlrun.content.naming import artifact_uri
+from mlrun.lookup.opcheck import misfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

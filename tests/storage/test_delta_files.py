@@ -25,7 +25,7 @@ from mlrun.errors import (
     StoreVersionError,
 )
 from mlrun.registry import storage_class
-from mlrun.rollups import build
+from mlrun.series.rollups import build
 from mlrun.tables import METRICS, ROLLUPS, Column, Table
 from mlrun.testing.series_sample import rows_of, sample
 

@@ -1,0 +1,3 @@
+"""Care: compaction, examination, recovery, export and import of a whole store."""
+
+from __future__ import annotations

@@ -1,0 +1,127 @@
+"""`compact`: absorb what waits, free what is past its time, merge small files.
+
+Runs deleted softly are kept for 30 days, objects that nothing references for a day (a process may have stored the bytes
+and not yet the record). Everything here may run beside writers and readers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlrun.care.reachable import referenced
+from mlrun.contracts import CanCompact, CanDeleteRuns, CanSweep
+from mlrun.errors import MlrunError
+from mlrun.ids import now_us
+from mlrun.journal.absorb import absorb
+from mlrun.journal.snapshot import read_journal
+from mlrun.tables import (
+    ALIASES,
+    ARTIFACTS,
+    LINEAGE,
+    METRICS,
+    PARAMS,
+    RESULTS,
+    RUNS,
+    SUMMARIES,
+    SYSTEM_METRICS,
+    TABLES,
+    TAGS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mlrun.contracts import Op
+    from mlrun.store import Store
+
+__all__ = ["KEEP_DELETED_DAYS", "KEEP_ORPHAN_SECONDS", "compact"]
+
+KEEP_DELETED_DAYS = 30
+KEEP_ORPHAN_SECONDS = 86_400
+_SERIES = [t for t in TABLES.values() if t.kind == "series"]
+_BATCH = 500  # runs freed in one transaction
+
+
+def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -> dict[str, int]:
+    """Do all of it; returns counts: rows and files absorbed, runs and objects freed, files merged.
+
+    Args:
+        store: the store.
+        progress: told what is being done, in a few words.
+    """
+    progress("absorbing the journal")
+    counts = dict(absorb(store, wait=True))
+    progress("freeing deleted runs")
+    counts["runs_freed"] = _free_runs(store)
+    progress("freeing unreferenced objects")
+    counts["objects_freed"] = _free_objects(store)
+    for table in _SERIES:
+        progress(f"merging files of {table.name}")
+        if isinstance(store.series, CanCompact):
+            for name, number in store.series.compact(table).items():
+                counts[name] = counts.get(name, 0) + number
+    return counts
+
+
+def _free_runs(store: Store) -> int:
+    import pyarrow.compute as pc
+
+    limit = now_us() - KEEP_DELETED_DAYS * 86_400_000_000
+    with store.records.read() as view:
+        found = view.scan(RUNS, columns=["run_id", "deleted_at"])
+    past = found.filter(pc.less(found.column("deleted_at").cast("int64"), limit))
+    waiting = _waiting_runs(store, past.column("run_id").to_pylist())
+    expired = [r for r in past.column("run_id").to_pylist() if r not in waiting]
+    for start in range(0, len(expired), _BATCH):
+        batch = expired[start : start + _BATCH]
+        if isinstance(store.series, CanDeleteRuns):
+            for table in _SERIES:
+                store.series.delete_runs(table, batch)
+        # last: until then a crash leaves the runs listed as deleted
+        store.records.apply(list(_forget(batch)))
+    _forget_artifacts(store)
+    return len(expired)
+
+
+def _waiting_runs(store: Store, run_ids: list[str]) -> set[str]:
+    """Runs with rows in a file that a living process still writes to: freed now, they would come back with it."""
+    journal = read_journal(store.journal)
+    points = [journal.points(t.name, after={}, run_ids=run_ids) for t in (METRICS, SYSTEM_METRICS)]
+    rows = [*points, journal.text(after={}, run_ids=run_ids)]
+    return {run_id for table in rows for run_id in table.column("run_id").unique().to_pylist()}
+
+
+def _forget(run_ids: list[str]) -> Iterator[Op]:
+    for run_id in run_ids:
+        for table in (PARAMS, RESULTS, SUMMARIES, TAGS, LINEAGE, RUNS):
+            yield ("del", table.name, {"run_id": run_id})
+
+
+def _forget_artifacts(store: Store) -> None:
+    """Delete artifact versions that no remaining run made or used and no alias names."""
+    with store.records.read() as view:
+        kept = {_version(r) for t in (LINEAGE, ALIASES) for r in view.scan(t).to_pylist()}
+        gone = [r for r in view.scan(ARTIFACTS).to_pylist() if _version(r) not in kept]
+    if gone:
+        store.records.apply(
+            [("del", ARTIFACTS.name, {k: r[k] for k in ARTIFACTS.key}) for r in gone]
+        )
+
+
+def _version(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["project"], row["key"], row["version"]
+
+
+def _free_objects(store: Store) -> int:
+    if not isinstance(store.objects, CanSweep):
+        return 0
+    with store.records.read() as view:
+        artifacts = view.scan(
+            ARTIFACTS, columns=[*ARTIFACTS.key, "sha256", "uri", "meta"]
+        ).to_pylist()
+        runs = view.scan(RUNS, columns=["run_id", "provenance"]).to_pylist()
+    try:
+        used = referenced(artifacts, runs, store.objects, strict=True)
+    except (MlrunError, OSError):
+        return 0  # a folder's list of files cannot be read: free nothing before `doctor` has looked
+    return store.objects.sweep(used, older_s=KEEP_ORPHAN_SECONDS)[0]

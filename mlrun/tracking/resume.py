@@ -1,0 +1,98 @@
+"""What a resumed run starts from: its rows in the store, its last step, and who owns it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mlrun.contracts import CanLookup
+from mlrun.errors import StoreError, did_you_mean
+from mlrun.ids import advance_clock, now_us
+from mlrun.lookup.liveness import OPEN_STATES, SILENCE_US
+from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
+from mlrun.tracking.runconfig import nest
+from mlrun.tracking.runops import RunRow
+from mlrun.tracking.values import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlrun.store import Store
+    from mlrun.tables import Table
+
+__all__ = ["find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
+
+_MAX_COMPARED = 2_000  # ids that are looked through for a near one
+
+
+def find_stored(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Return the stored row of a run, what waits in the journal included; None if there is none."""
+    store.flush_records()
+    rows = _lookup(store, RUNS, run_id=run_id)
+    return rows[0] if rows else None
+
+
+def load_row(store: Store, found: Mapping[str, Any]) -> RunRow:
+    """Read everything that a run goes on from; `find_stored` was just called.
+
+    The clock of this process is put behind the run's last point, so that what is written next is written later.
+    """
+    run_id = found["run_id"]
+    summaries = _lookup(store, SUMMARIES, run_id=run_id)
+    if summaries:
+        advance_clock(max(s["last_time"] for s in summaries) + 1)
+    return RunRow(
+        id=run_id,
+        project=found["project"],
+        name=found["name"] or "",
+        notes=found["notes"],
+        tags={r["tag"] for r in _lookup(store, TAGS, run_id=run_id)},
+        labels=_object(found["labels"]),
+        provenance=_object(found["provenance"]),
+        params=nest({r["key"]: decode(r["value"]) for r in _lookup(store, PARAMS, run_id=run_id)}),
+        results={r["key"]: decode(r["value"]) for r in _lookup(store, RESULTS, run_id=run_id)},
+        next_step=max((s["last_step"] for s in summaries), default=-1) + 1,
+        metric_keys=tuple(s["key"] for s in summaries),
+        dropped=found["dropped"] or 0,
+        resumed=True,
+    )
+
+
+def is_owned_elsewhere(store: Store, found: Mapping[str, Any]) -> bool:
+    """Whether a living writer holds the run: another process, or another `Run` of this one that is still open."""
+    from mlrun.journal.slots import probe_alive, read_owner
+
+    writer, _, claim = (found["writer"] or "").partition("#")
+    if found["state"] not in OPEN_STATES or not writer:
+        return False
+    folder = store.journal / writer
+    if (
+        not folder.exists()
+    ):  # another host's, on a network file system: all that is known is when it was heard
+        return now_us() - (found["updated_at"] or 0) < SILENCE_US
+    owner = read_owner(folder)
+    return owner is not None and str(owner.claim) == claim and probe_alive(folder)
+
+
+def near_ids(store: Store, run_id: str) -> str:
+    """Return a hint at a stored id that looks like this one."""
+    rows = _lookup(store, RUNS)
+    return did_you_mean(run_id, [r["run_id"] for r in rows[-_MAX_COMPARED:]])
+
+
+def _lookup(store: Store, table: Table, **key: Any) -> list[dict[str, Any]]:
+    records: Any = store.records
+    if not isinstance(records, CanLookup):
+        raise StoreError(
+            f"{type(records).__name__} cannot look up rows: runs cannot be resumed in it"
+        )
+    return records.lookup(table, key)
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """Decode a JSON column; what is damaged counts as empty, because a resumed run must start."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
