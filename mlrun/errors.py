@@ -6,6 +6,10 @@ MlrunError
 ├── NotFound               a run, artifact, project or alias that is not there
 ├── RunExists              an id is taken and resume="never"
 ├── RunError               a run ended in error; `.run` is its view
+├── JobError               a call that an executor ran raised; says what and where
+│   ├── JobAborted         … was cancelled
+│   └── JobLost            … died with the process that ran it
+├── ExecutorError          an executor cannot do what it was asked, or cannot be reached
 ├── SchemaMismatch         a table lacks, or has, the wrong columns
 ├── QueryError             a question cannot be understood
 │   ├── WhereError         … in `where`, `order_by` or `columns`; points at the place
@@ -33,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "CorruptStore",
+    "ExecutorError",
+    "JobAborted",
+    "JobError",
+    "JobLost",
     "MarkConflict",
     "MissingExtra",
     "MlrunError",
@@ -85,6 +93,22 @@ class RunError(MlrunError):
     def __init__(self, message: str, run: object | None = None) -> None:
         super().__init__(message)
         self.run = run
+
+
+class JobError(MlrunError):
+    """A call that an executor ran raised; `__cause__` is its exception where that could be carried."""
+
+
+class JobAborted(JobError):
+    """The call was cancelled before it ended."""
+
+
+class JobLost(JobError):
+    """The process that ran the call died: killed, out of memory, or its node is gone."""
+
+
+class ExecutorError(MlrunError):
+    """An executor cannot do what it was asked, or cannot be reached."""
 
 
 class SchemaMismatch(MlrunError, ValueError):

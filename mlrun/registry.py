@@ -24,7 +24,12 @@ _STORAGES = {
     "delta": ("mlrun.storage.delta:DeltaSeries", ""),
     "file": ("mlrun.storage.files:FileObjects", ""),
 }
-_EXECUTORS: dict[str, tuple[str, str]] = {}
+_EXECUTORS = {
+    "local": ("mlrun.executors.local:LocalExecutor", ""),
+    "ray": ("mlrun.executors.ray_cluster:RayExecutor", "ray"),
+    "ray-job": ("mlrun.executors.ray_job:RayJobExecutor", "ray"),
+    "kuberay": ("mlrun.executors.kuberay:KubeRayExecutor", "k8s"),
+}
 
 
 def storage_schemes() -> list[str]:

@@ -1,0 +1,3 @@
+"""Execution: how a function becomes runs, here or on a cluster."""
+
+from __future__ import annotations

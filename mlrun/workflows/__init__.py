@@ -1,0 +1,3 @@
+"""Workflows: graphs of function runs written in plain Python; schedules and notifications."""
+
+from __future__ import annotations
