@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.journal import segment as _segment
 from mlrun.journal.files import DICT, numbered, pread
-from mlrun.journal.reclog import HEADER_BYTES as LOG_HEADER_BYTES, LogScan, scan_log
-from mlrun.journal.sealing import Head, SegmentDamage, damaged_blocks, parse_head
-from mlrun.journal.segment import COLUMNS, HEADER_BYTES, column_offsets
+from mlrun.journal.reclog import LogScan, read_log
+from mlrun.journal.sealing import Head, SegmentDamage, damaged_blocks, read_head
+from mlrun.journal.segment import COLUMNS, column_offsets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MappedSegment", "Names", "read_head", "read_whole"]
+__all__ = ["MappedSegment", "Names"]
 
 _COPY = (
     256 << 10
 )  # bytes up to which a file is copied: cheaper than a mapping, and it needs no descriptor
-
-
-def read_whole(path: Path) -> bytes | mmap.mmap:
-    """Return the bytes that a file has now.
-
-    Raises:
-        FileNotFoundError: it is not there (any more).
-    """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        size = os.fstat(fd).st_size
-        if size > _COPY:
-            return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-        return pread(fd, size, 0)
-    finally:
-        os.close(fd)
-
-
-def read_head(path: Path) -> bytes:
-    """Return the header that a log has now; read it before the log, see `scan_log`.
-
-    Raises:
-        FileNotFoundError: it is not there (any more).
-    """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        return pread(fd, LOG_HEADER_BYTES, 0)
-    finally:
-        os.close(fd)
 
 
 class Names(NamedTuple):
@@ -90,8 +62,8 @@ class MappedSegment:
         self.number = number
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
-            size = os.fstat(fd).st_size
-            self.head: Head = parse_head(pread(fd, HEADER_BYTES, 0), size)
+            found, size = read_head(fd)
+            self.head: Head = found
             if _segment.FENCE is not None:
                 with _segment.FENCE:
                     pass  # the count was read; the columns come after it
@@ -99,9 +71,10 @@ class MappedSegment:
             self._map: mmap.mmap | None = None
             self._copies: list[bytes] = []
             self._open_columns(fd, size)
+            self.bad = damaged_blocks(fd, self.head) if verify and self.head.sealed else []
         finally:
             os.close(fd)
-        self.bad = damaged_blocks(path, self.head) if verify and self.head.sealed else []
+        # after the count: what names the rows was written before they were published
         self.dictionary = read_dictionary(numbered(path.parent, number, DICT), afresh=verify)
 
     def _open_columns(self, fd: int, size: int) -> None:
@@ -117,7 +90,7 @@ class MappedSegment:
         """Look again whether a writer is still preparing the file (or whether its content is gone)."""
         try:
             with open(self.path, "rb") as file:
-                return not parse_head(file.read(HEADER_BYTES), 0).used
+                return not read_head(file.fileno())[0].used
         except (OSError, SegmentDamage):
             return False  # absorbed meanwhile, or damaged otherwise
 
@@ -151,22 +124,22 @@ def read_dictionary(path: Path, *, afresh: bool = False) -> Dictionary:
     """
     try:
         stamp = os.stat(path).st_mtime_ns
-        head = read_head(path)
-        data = read_whole(path)
+        log = read_log(path)
     except FileNotFoundError:
         return Dictionary(Names({}, {}), LogScan([], 0, False, []), 0)
     key = os.fspath(path)
     known = None if afresh else _dictionaries.get(key)
-    if known is not None and known.stamp != stamp and len(data) <= known.scan.end:
+    if known is not None and known.stamp != stamp and len(log.data) <= known.scan.end:
         known = None  # it was changed, not added to
-    if known is None or known.scan.damage or known.scan.end > len(data):
+    if known is None or known.scan.damage or known.scan.end > len(log.data):
         known = Dictionary(Names({}, {}), LogScan([], 0, False, []), stamp)
-    scan = scan_log(data, known.scan.end, head)
+    scan = log.scan(known.scan.end)
     names = _extended(known.names, scan.records) if scan.records else known.names
     found = Dictionary(names, scan._replace(records=[], end=max(scan.end, known.scan.end)), stamp)
     _dictionaries[key] = found  # one store: threads that race here read the same bytes
     if len(_dictionaries) > _KEPT:
-        _dictionaries.pop(next(iter(_dictionaries)), None)
+        with suppress(RuntimeError, StopIteration):  # another thread adds or removes one just now
+            _dictionaries.pop(next(iter(_dictionaries)), None)
     return found
 
 

@@ -8,18 +8,27 @@ and a reader finds its way again behind damage. The header says where a sealed f
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
-from mlrun.journal.files import pwrite
+from mlrun.journal.files import pread, pwrite
 
 if TYPE_CHECKING:
-    import mmap
     from pathlib import Path
 
-__all__ = ["HEADER_BYTES", "Damage", "LogScan", "RecordLog", "pack", "scan_log", "seal_log"]
+__all__ = [
+    "HEADER_BYTES",
+    "Damage",
+    "LogBytes",
+    "LogScan",
+    "RecordLog",
+    "pack",
+    "read_log",
+    "seal_log",
+]
 
 _MAGIC = b"mlrlog1\n"
 _UNSEALED = _MAGIC + bytes(16)
@@ -28,6 +37,9 @@ HEADER_BYTES = len(_UNSEALED)
 _MARK = b"\xa5\x1e\x00"
 _DATA, _VOID = b"D", b"V"
 _FRAME = 12  # bytes before the payload
+
+# bytes up to which a file is copied: cheaper than a mapping, and it needs no descriptor
+_COPY = 256 << 10
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
 
@@ -115,12 +127,19 @@ class RecordLog:
                 written += os.write(self.fd, data[written:])
         except OSError:
             if not self.size:
-                os.ftruncate(self.fd, 0)  # half a header; no reader maps a file this small
-                self._torn = False
+                self._begin(written)
             raise
         self.size = os.fstat(self.fd).st_size
         self._torn = False
         return self.size
+
+    def _begin(self, written: int) -> None:
+        """After a first append that failed: keep its header if it is whole."""
+        if written >= HEADER_BYTES:
+            self.size = HEADER_BYTES  # never cut short what a reader may have mapped
+        else:
+            os.ftruncate(self.fd, 0)  # half a header; no reader maps a file this small
+            self._torn = False
 
     def close(self) -> None:
         """Close the descriptor; the file stays unsealed. Idempotent."""
@@ -142,7 +161,7 @@ def seal_log(path: Path) -> list[Damage]:
 
     Only the holder of the slot's flock may call this. Needs no free space: the word lies in the header.
     """
-    scan = scan_log(path.read_bytes())
+    scan = read_log(path).scan()
     if scan.sealed or not scan.end:
         return scan.damage
     fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
@@ -153,41 +172,82 @@ def seal_log(path: Path) -> list[Damage]:
     return scan.damage
 
 
-def scan_log(data: bytes | mmap.mmap, offset: int = 0, head: bytes | None = None) -> LogScan:
-    """Read all records behind `offset` (0, or the end of an earlier record).
+class LogBytes(NamedTuple):
+    """A log as it was at one instant; `read_log` is how to get one.
+
+    Attributes:
+        head: the header as it was before the file was measured. A mapping shows the header of now: a file that is
+            sealed meanwhile would seem to end behind the bytes that are here, and its tail would count as read.
+        data: the file's bytes up to the length that it had then.
+    """
+
+    head: bytes
+    data: bytes | mmap.mmap
+
+    def scan(self, offset: int = 0) -> LogScan:
+        """Read all records behind `offset` (0, or the end of an earlier record).
+
+        A bad stretch with good frames behind it is skipped; without any, it is the torn tail of an append that never
+        returned (or that is under way right now).
+        """
+        head, data = self
+        size = len(data)
+        if size < HEADER_BYTES:  # the very first append never returned
+            return LogScan([], 0, False, [Damage(0, size, "torn")] if size else [])
+        if len(head) < HEADER_BYTES:
+            return LogScan([], 0, False, [])  # it was being made when we looked
+        damage: list[Damage] = []
+        sealed_end = _sealed_end(head)
+        if sealed_end < 0:
+            damage.append(Damage(0, HEADER_BYTES, "header"))
+            sealed_end = 0
+        if sealed_end > size:
+            damage.append(Damage(size, sealed_end, "lost"))
+        stop = min(size, sealed_end or size)
+        tail = "lost" if sealed_end else "torn"
+        records, good, bad = _frames(data, max(offset, HEADER_BYTES), stop, tail)
+        return LogScan(records, sealed_end or good, bool(sealed_end), damage + bad)
+
+
+def read_log(path: Path) -> LogBytes:
+    """Read a log: the one way to do it, in the one order that is right while its writer lives.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        head = pread(fd, HEADER_BYTES, 0)
+        if len(head) == HEADER_BYTES and _sealed_end(head) < 0:
+            head = pread(fd, HEADER_BYTES, 0)  # perhaps it was just being sealed
+        size = os.fstat(fd).st_size  # after the header: what is sealed lies whole within it
+        if size > _COPY:
+            return LogBytes(head, mmap.mmap(fd, size, access=mmap.ACCESS_READ))
+        return LogBytes(head, pread(fd, size, 0))
+    finally:
+        os.close(fd)
+
+
+def _frames(
+    data: bytes | mmap.mmap, at: int, stop: int, tail: str
+) -> tuple[list[tuple[int, bytes]], int, list[Damage]]:
+    """Return the records between two offsets, where the last good frame ends, and what is no frame.
 
     Args:
-        data: the file's bytes.
-        offset: where to begin.
-        head: the header as it was before `data` was read; a mapping shows the header of now, and a file that was
-            sealed in between would seem to end behind the bytes that are there.
-
-    A bad stretch with good frames behind it is skipped; without any, it is the torn tail of an append that never
-    returned (or that is under way right now).
+        data: of the file.
+        at: offset of the first frame.
+        stop: where the records end.
+        tail: kind of damage that a bad stretch at the very end is.
     """
-    size = len(data)
-    if size < HEADER_BYTES:  # the very first append never returned
-        return LogScan([], 0, False, [Damage(0, size, "torn")] if size else [])
-    if head is None:
-        head = data[:HEADER_BYTES]
-    elif len(head) < HEADER_BYTES:
-        return LogScan([], 0, False, [])  # it was being made
-    damage: list[Damage] = []
-    sealed_end = _sealed_end(head)
-    if head[: len(_MAGIC)] != _MAGIC or sealed_end < 0:
-        damage.append(Damage(0, HEADER_BYTES, "header"))
-        sealed_end = 0
-    if sealed_end > size:
-        damage.append(Damage(size, sealed_end, "lost"))
-    stop = min(size, sealed_end or size)
     records: list[tuple[int, bytes]] = []
-    at = good = max(offset, HEADER_BYTES)
+    damage: list[Damage] = []
+    good = at
     while at < stop:
         frame = _frame_at(data, at, stop)
         if frame is None:
             behind = _next_frame(data, at + 1, stop)
             if behind is None:
-                damage.append(Damage(at, stop, "lost" if sealed_end else "torn"))
+                damage.append(Damage(at, stop, tail))
                 break
             damage += _between(data, at, behind, stop)
             at = behind
@@ -196,12 +256,14 @@ def scan_log(data: bytes | mmap.mmap, offset: int = 0, head: bytes | None = None
         good = at
         if kind == _DATA:
             records.append((at, payload))
-    return LogScan(records, sealed_end or good, bool(sealed_end), damage)
+    return records, good, damage
 
 
-def _sealed_end(data: bytes) -> int:
-    """Return where the file is sealed; 0 if it is not, -1 if the words are damaged."""
-    words = data[len(_MAGIC) : HEADER_BYTES]
+def _sealed_end(head: bytes) -> int:
+    """Return where the file is sealed; 0 if it is not, -1 if the header is damaged."""
+    if head[: len(_MAGIC)] != _MAGIC:
+        return -1
+    words = head[len(_MAGIC) : HEADER_BYTES]
     if not any(words):
         return 0
     end = int.from_bytes(words[:8], "little")

@@ -23,7 +23,7 @@ from mlrun.journal.segment import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Head", "SegmentDamage", "damaged_blocks", "parse_head", "seal_segment"]
+__all__ = ["Head", "SegmentDamage", "damaged_blocks", "read_head", "seal_segment"]
 
 _SEALED_AT = 128  # flag, rows, CRC of rows and table: one word each
 _TABLE_AT = 1024
@@ -63,12 +63,21 @@ def block_rows(rows: int) -> int:
     return max(512, -(-rows // _BLOCKS))
 
 
-def parse_head(head: bytes, file_bytes: int) -> Head:
-    """Read the first page of a segment.
+def read_head(fd: int) -> tuple[Head, int]:
+    """Return what the header of a segment says, and the length of the file: the one way to read either.
+
+    The header comes first. A segment gets its space before its header; measured the other way round, one that is made
+    and filled in between would seem to have lost its columns.
 
     Raises:
-        SegmentDamage: it is no header, or the file has lost columns.
+        SegmentDamage: it is no header.
     """
+    head = pread(fd, HEADER_BYTES, 0)
+    size = os.fstat(fd).st_size
+    return _parse_head(head, size), size
+
+
+def _parse_head(head: bytes, file_bytes: int) -> Head:
     if len(head) < HEADER_BYTES and any(head):
         raise SegmentDamage(f"the header is cut off after {file_bytes} bytes")
     if not any(head[:8]) and not any(head[COUNT_AT : COUNT_AT + 8]):
@@ -132,8 +141,7 @@ def seal_segment(path: Path) -> Head:
     """
     fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
-        size = os.fstat(fd).st_size
-        head = parse_head(pread(fd, HEADER_BYTES, 0), size)
+        head, _ = read_head(fd)
         if head.sealed:
             return head
         if not head.used:
@@ -147,20 +155,16 @@ def seal_segment(path: Path) -> Head:
         words = b"".join(w.to_bytes(8, sys.byteorder) for w in (rows, _seal_crc(rows, table)))
         pwrite(fd, words, _SEALED_AT + 8)
         pwrite(fd, _FLAG.to_bytes(8, sys.byteorder), _SEALED_AT)
-        sealed = parse_head(pread(fd, HEADER_BYTES, 0), size)
+        sealed, _ = read_head(fd)
         return sealed._replace(seal_damaged=head.seal_damaged)
     finally:
         os.close(fd)
 
 
-def damaged_blocks(path: Path, head: Head) -> list[tuple[int, int]]:
+def damaged_blocks(fd: int, head: Head) -> list[tuple[int, int]]:
     """Return the row ranges of a sealed segment whose bytes are not what was sealed."""
     block = block_rows(head.claimed)
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        found = _column_crcs(fd, head.capacity, head.claimed)
-    finally:
-        os.close(fd)
+    found = _column_crcs(fd, head.capacity, head.claimed)
     n = -(-head.claimed // block)
     bad = sorted({i % n for i, (a, b) in enumerate(zip(found, head.crcs, strict=True)) if a != b})
     return [(i * block, min((i + 1) * block, head.claimed)) for i in bad]

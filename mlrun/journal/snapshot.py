@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.contracts import Finding, Mark
 from mlrun.journal.files import LOG, SEGMENT, TEXT, list_numbers, list_slots, numbered
-from mlrun.journal.mapped import MappedSegment, read_head, read_whole
-from mlrun.journal.reclog import LogScan, scan_log
+from mlrun.journal.mapped import MappedSegment
+from mlrun.journal.reclog import LogBytes, LogScan, read_log
 from mlrun.journal.sealing import SegmentDamage
 from mlrun.journal.slots import Owner, probe_alive, read_owner, where_of
 
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
@@ -101,16 +100,15 @@ class _Log:
     def __init__(self, path: Path, number: int) -> None:
         self.path = path
         self.number = number
-        self.head = read_head(path)
-        self.data: bytes | mmap.mmap = read_whole(path)
+        self._bytes: LogBytes = read_log(path)
         self._scan: LogScan | None = None
 
     def scan(self, offset: int = 0) -> LogScan:
         """Scan from an offset; whole scans are kept."""
         if offset:
-            return scan_log(self.data, offset, self.head)
+            return self._bytes.scan(offset)
         if self._scan is None:
-            self._scan = scan_log(self.data, 0, self.head)
+            self._scan = self._bytes.scan()
         return self._scan
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from mlrun.contracts import Finding
 from mlrun.journal.files import DICT, SEGMENT, list_numbers, list_slots, numbered
 from mlrun.journal.locks import try_lock
-from mlrun.journal.mapped import MappedSegment, read_head, read_whole
-from mlrun.journal.reclog import Damage, scan_log, seal_log
+from mlrun.journal.mapped import MappedSegment
+from mlrun.journal.reclog import Damage, read_log, seal_log
 from mlrun.journal.sealing import SegmentDamage
 from mlrun.journal.slots import probe_alive, read_owner, seal_points, tell_cut, where_of
 
@@ -80,16 +80,17 @@ def verify_log(path: Path, *, repair: bool = False) -> list[Finding]:
         repair: cut a torn tail off (by sealing the file before it) and write a damaged header anew, if the writer is
             dead. A living writer's tail may be an append under way and is left alone.
     """
+    alive = probe_alive(
+        path.parent
+    )  # first: an append that is under way is over when its writer is gone
     try:
-        head = read_head(path)  # before the bytes: its writer may seal it meanwhile
-        damage = scan_log(read_whole(path), 0, head or None).damage
+        damage = read_log(path).scan().damage
     except FileNotFoundError:
         return []
     if repair and any(d.kind != "lost" for d in damage):
         done = _repaired(path, lambda folder, number: tell_cut(path, seal_log(path)))
         if done:
             return done
-    alive = probe_alive(path.parent)
     return [_unrepaired(path, d) for d in damage if not (alive and d.kind == "torn")]
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from mlrun.journal.reclog import HEADER_BYTES, RecordLog, pack, scan_log, seal_log
+from mlrun.journal.reclog import (
+    HEADER_BYTES,
+    LogBytes,
+    LogScan,
+    RecordLog,
+    pack,
+    read_log,
+    seal_log,
+)
 from mlrun.journal.verify import verify_log
 
 if TYPE_CHECKING:
@@ -23,6 +31,10 @@ def make(path: Path, values: Sequence[object] = VALUES) -> list[int]:
     ends = [log.append(pack(v)) for v in values]
     log.close()
     return ends
+
+
+def scan_log(data: bytes, offset: int = 0) -> LogScan:
+    return LogBytes(data[:HEADER_BYTES], data).scan(offset)
 
 
 def payloads(data: bytes) -> list[bytes]:
@@ -198,6 +210,40 @@ def test_a_first_append_that_fails_leaves_an_empty_log(
     assert scan_log(path.read_bytes()).damage == []
 
 
+def test_a_long_first_append_that_fails_takes_no_ground_from_its_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader may have mapped what was written of it: a file that shrinks would kill that process."""
+    path = tmp_path / "log"
+    log = RecordLog(path)
+    monkeypatch.setattr(os, "write", stops_after(300_000))
+    with pytest.raises(OSError, match="No space"):
+        log.append(b"1" * 400_000)
+    monkeypatch.setattr(os, "write", real_write)
+    early = read_log(path)
+    assert early.scan().records == []
+    assert path.stat().st_size == len(early.data)
+    log.append(b"2")
+    log.append(b"3")
+    log.seal()
+    scan = read_log(path).scan()
+    assert [p for _, p in scan.records] == [b"2", b"3"]
+    assert scan.damage == []
+
+
+def test_a_log_in_which_only_a_failed_append_lies_can_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    log = RecordLog(path)
+    monkeypatch.setattr(os, "write", stops_after(100))
+    with pytest.raises(OSError, match="No space"):
+        log.append(b"1" * 400)
+    log.seal()
+    scan = read_log(path).scan()
+    assert (scan.records, scan.sealed, scan.end) == ([], True, HEADER_BYTES)
+
+
 def test_a_sealed_log_that_was_cut_off_says_what_is_lost(tmp_path: Path) -> None:
     path = slot_file(tmp_path)
     ends = make(path)
@@ -224,9 +270,7 @@ def test_copies_of_a_log_scan_alike(tmp_path: Path) -> None:
         tmp_path / "a", [{"n": i, "t": "y" * 900} for i in range(400)]
     )  # large enough to be mapped
     shutil.copy(tmp_path / "a", tmp_path / "b")
-    from mlrun.journal.mapped import read_whole
-
-    mapped = scan_log(read_whole(tmp_path / "b"))
+    mapped = read_log(tmp_path / "b").scan()
     assert mapped == scan_log((tmp_path / "a").read_bytes())
     assert len(mapped.records) == 400
 
