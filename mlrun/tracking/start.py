@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["About", "init", "open_run"]
 
 _RESUME = ("never", "allow", "must")
+_WAITED = ("created", "pending")
 _SHOWN = 80  # characters of a name in the line on stderr
 _SETTINGS = tuple(Settings.__dataclass_fields__)
 
@@ -160,6 +161,7 @@ def open_run(
     run_id: str | None = None,
     resume: str = "never",
     watch: bool = False,
+    taken: Mapping[str, Any] | None = None,
 ) -> Run:
     """Open a run without touching the process's open run: for `init`, and for executors that open many.
 
@@ -170,6 +172,8 @@ def open_run(
         run_id: default a new id. With one, the store is asked whether it is there.
         resume: never, allow or must, as in `init`.
         watch: also record console, system metrics and provenance.
+        taken: the run's stored row, or an empty dict for a new id, when the caller has looked and owns the run from
+            here on: the store is not asked again, and a run that its driver holds is taken over instead of joined.
 
     Returns:
         The run; whoever opened it calls `finish` or `end`.
@@ -179,14 +183,20 @@ def open_run(
     """
     said = about or About()
     changes: dict[str, str] = {}
-    found = _find(store, run_id) if store is not None and run_id is not None else None
-    if store is not None and run_id is not None:
+    found = dict(taken) if taken else None
+    if taken is None and store is not None and run_id is not None:
+        found = _find(store, run_id)
         _allow(run_id, resume, found, store)
     row = _row(store, found, settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
         row.provenance.update(known_provenance(settings, store))
     ops = _describe(row, said, changes.setdefault)
-    attached = store is not None and found is not None and is_owned_elsewhere(store, found)
+    attached = (
+        taken is None
+        and store is not None
+        and found is not None
+        and is_owned_elsewhere(store, found)
+    )
     with _usable(store):
         run = Run(row, store, settings, attached=attached)
     for code, message in changes.items():
@@ -306,6 +316,8 @@ def _columns(
     columns |= {"state": "running", "writer": writer, "user": _user(), "host": _host()}
     if found is None:
         return {**columns, "kind": clean(about.kind, "kind", warn), "started_at": now_us()}
+    if found["state"] in _WAITED:  # it was only announced so far
+        columns["started_at"] = now_us()
     return {**columns, "finished_at": None, "error": None, "deleted_at": None}
 
 

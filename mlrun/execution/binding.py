@@ -1,0 +1,120 @@
+"""Which value goes to which parameter of a handler.
+
+By name: `context` gets the run; a param or an input gets its value; `**kwargs` gets all that is left over. An input
+goes as a `DataItem`, except that a parameter without annotation whose default is text gets the path of a local file, and an
+annotated one gets what its annotation says. What the handler does not name is recorded with the run, and can be asked
+for with `context.get_param` and `context.get_input`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from mlrun.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["bind_arguments"]
+
+_CONTEXT = "context"
+_MISSING = inspect.Parameter.empty
+_SIGNATURES: dict[Any, inspect.Signature] = {}
+_KEPT = 256
+
+
+def bind_arguments(
+    handler: Callable[..., Any],
+    run: Any,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    unpack: Callable[[str, Any, Any], Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and named arguments of the call.
+
+    Args:
+        handler: what is called.
+        run: goes to `context`.
+        params: values by name.
+        inputs: data items, or values, by name.
+        unpack: called with (name, item, annotation or None, or `str` for a local path) for every input that is named.
+
+    Raises:
+        ConfigError: a parameter without default is given nothing; the message says which and what was given.
+    """
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    missing: list[str] = []
+    taken: set[str] = set()
+    rest = ""
+    for name, parameter in _signature(handler).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            rest = name
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        taken.add(name)
+        if name == _CONTEXT or _is_run(parameter.annotation):
+            value = run
+        elif name in inputs:
+            value = unpack(name, inputs[name], _wanted(parameter))
+        elif name in params:
+            value = params[name]
+        elif parameter.default is not _MISSING:
+            value = parameter.default
+        else:
+            missing.append(name)
+            continue
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional.append(value)
+        else:
+            named[name] = value
+    if missing:
+        raise ConfigError(_lacking(handler, missing, [*params, *inputs], taken))
+    if rest:
+        named |= {k: v for k, v in params.items() if k not in taken}
+        named |= {k: unpack(k, v, None) for k, v in inputs.items() if k not in taken}
+    return positional, named
+
+
+def _signature(handler: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return _SIGNATURES[handler]
+    except (KeyError, TypeError):  # TypeError: a callable that cannot be hashed
+        pass
+    try:
+        found = inspect.signature(handler)
+    except (TypeError, ValueError):  # a built-in says nothing: it gets all by name
+        found = inspect.Signature([inspect.Parameter("given", inspect.Parameter.VAR_KEYWORD)])
+    try:
+        if len(_SIGNATURES) >= _KEPT:
+            _SIGNATURES.clear()
+        _SIGNATURES[handler] = found
+    except TypeError:
+        pass
+    return found
+
+
+def _is_run(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.strip("'\"") in ("Run", "mlrun.Run")
+    from mlrun.tracking.run import Run
+
+    return annotation is Run
+
+
+def _wanted(parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is not _MISSING:
+        return parameter.annotation
+    return str if isinstance(parameter.default, str) else None
+
+
+def _lacking(
+    handler: Callable[..., Any], missing: list[str], given: list[str], taken: set[str]
+) -> str:
+    unused = [name for name in given if name not in taken]
+    hint = did_you_mean(missing[0], unused)
+    said = f"; given: {', '.join(map(repr, given))}" if given else "; no params and no inputs given"
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    return f"{name}() needs {', '.join(map(repr, missing))}{said}{hint}"
