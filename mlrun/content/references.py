@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mlrun.errors import ObjectError
-from mlrun.redact import redact_url
+from mlrun.redact import redact_text, redact_url
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -71,7 +71,7 @@ def open_url(url: str) -> BinaryIO:
     if scheme in _CLOUD:
         return _open_cloud(url)
     raise ObjectError(
-        f"an artifact at {scheme}:// can be recorded, not read; fetch {url!r} yourself"
+        f"an artifact at {scheme}:// can be recorded, not read; fetch {redact_url(url)!r} yourself"
     )
 
 
@@ -83,7 +83,10 @@ def _open_http(url: str) -> BinaryIO:
         # redirects stay on http, https and ftp: urllib refuses file: and others
         response: BinaryIO = urlopen(url, timeout=_TIMEOUT)
     except (OSError, ValueError, HTTPException) as error:
-        raise ObjectError(f"cannot read {url}: {error}") from error
+        close = getattr(error, "close", None)  # an HTTP error is an open response
+        if close is not None:
+            close()
+        raise ObjectError(redact_text(f"cannot read {redact_url(url)}: {error}")) from error
     return response
 
 
@@ -98,4 +101,4 @@ def _open_cloud(url: str) -> BinaryIO:
         store = from_url(f"{parts.scheme}://{parts.netloc}")
         return io.BytesIO(bytes(obstore.get(store, unquote(parts.path).lstrip("/")).bytes()))
     except Exception as error:
-        raise ObjectError(f"cannot read {url}: {error}") from error
+        raise ObjectError(redact_text(f"cannot read {redact_url(url)}: {error}")) from error

@@ -56,7 +56,14 @@ def test_the_last_value_of_a_metric_decides_where_there_is_no_result() -> None:
 
 
 def test_a_key_with_dots_follows_its_prefix() -> None:
-    assert best("max.val.acc", outcome(1, **{"val.acc": 1}), outcome(2, **{"val.acc": 2})) == 2
+    assert (
+        best(
+            "max.val.acc",
+            {**outcome(1), "results": {"val.acc": 1}},
+            {**outcome(2), "results": {"val.acc": 2}},
+        )
+        == 2
+    )
 
 
 @pytest.mark.parametrize("text", [None, ""])
