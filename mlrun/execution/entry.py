@@ -18,18 +18,28 @@ import inspect
 import json
 import os
 import sys
+import threading
 import traceback
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ExecutorError
+from mlrun.errors import ExecutorError, JobAborted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CALL", "COMMAND", "Outcome", "OutcomeReader", "describe", "main", "perform_text"]
+__all__ = [
+    "CALL",
+    "COMMAND",
+    "Outcome",
+    "OutcomeReader",
+    "describe",
+    "describe_object",
+    "main",
+    "perform_text",
+]
 
 CALL = "MLRUN_EXEC_CALL"  # the variable that holds the call
 COMMAND = "python -m mlrun.execution.entry"  # what an executor starts
@@ -46,6 +56,7 @@ def describe(
     env: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
     archive: bytes | None = None,
+    time_limit: float | None = None,
 ) -> str:
     """Write the call `fn(*args)` down.
 
@@ -55,6 +66,7 @@ def describe(
         env: variables to set before anything is imported.
         secrets: names of variables -> `env:NAME` or `file:PATH`, read where the call is made.
         archive: zip file of code that is unpacked there and put on `sys.path`.
+        time_limit: seconds after which that process ends itself, whatever the call does.
 
     Raises:
         ExecutorError: an argument can neither be written as JSON nor pickled.
@@ -68,8 +80,35 @@ def describe(
         call["secrets"] = dict(secrets)
     if archive:
         call["archive"] = base64.b64encode(archive).decode()
+    if time_limit is not None:
+        call["time_limit"] = time_limit
+    return _as_text(call)
+
+
+def describe_object(sha256: str, store: Mapping[str, str]) -> str:
+    """Write down that the call is an object of a store: what is too large for an environment variable.
+
+    Args:
+        sha256: of the object, which holds what `describe` returned.
+        store: settings that open the store there (`dbpath`, `objects_url`); no secrets.
+    """
+    return _as_text({"object": sha256, "store": dict(store)})
+
+
+def _as_text(call: dict[str, Any]) -> str:
     data = json.dumps(call, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(data, 6)).decode()
+
+
+def _load(text: str) -> dict[str, Any]:
+    call: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text)))
+    if "object" not in call:
+        return call
+    from mlrun.config import settings
+    from mlrun.store import open_store
+
+    with open_store(given=settings(**call["store"])).objects.open(call["object"]) as file:
+        return _load(file.read().decode())
 
 
 def _name_of(fn: Any) -> str:
@@ -163,7 +202,17 @@ def main() -> int:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")  # user code may replace or close sys.stdout
     print(f"{_STARTED} {os.getpid()}", file=out, flush=True)
     text = os.environ.pop(CALL, "")
-    outcome = perform_text(text) if text else _failed(ExecutorError(f"{CALL} is not set"))
+    outcome = (
+        perform_text(text, on_limit=lambda found: _tell(found, out))
+        if text
+        else _failed(ExecutorError(f"{CALL} is not set"))
+    )
+    _tell(outcome, out)
+    out.close()
+    return 0 if outcome["ok"] else 1
+
+
+def _tell(outcome: dict[str, Any], out: Any) -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):
         with suppress(AttributeError, OSError, ValueError):  # None, closed, or somebody's own
             stream.flush()  # type: ignore[union-attr]
@@ -171,19 +220,40 @@ def main() -> int:
     parts = [blob[i : i + _LINE] for i in range(0, len(blob), _LINE)]
     for number, part in enumerate(parts):
         print(f"{_OUTCOME} {number}/{len(parts)} {part}", file=out, flush=True)
-    out.close()
-    return 0 if outcome["ok"] else 1
 
 
-def perform_text(text: str) -> dict[str, Any]:
-    """Make a call that `describe` wrote down; returns `{"ok": …}` with value or error, and never raises."""
+def _end_after(seconds: float, on_limit: Callable[[dict[str, Any]], object]) -> threading.Timer:
+    """End this process when the time is over: a thread cannot be stopped, and native code hears no signal."""
+
+    def end() -> None:
+        on_limit(
+            _failed(JobAborted(f"the call was cancelled after its time limit of {seconds:g} s"))
+        )
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def perform_text(
+    text: str, *, on_limit: Callable[[dict[str, Any]], object] | None = None
+) -> dict[str, Any]:
+    """Make a call that `describe` wrote down; returns `{"ok": …}` with value or error, and never raises.
+
+    When the call has a time limit and `on_limit` is given, that hears the outcome and the process ends.
+    """
+    timer: threading.Timer | None = None
     try:
-        call = json.loads(zlib.decompress(base64.b64decode(text)))
+        call = _load(text)
         os.environ.update(call.get("env", {}))
         for name, reference in call.get("secrets", {}).items():
             os.environ[name] = _resolve(name, reference)
         if "archive" in call:
             sys.path.insert(0, _unpack(base64.b64decode(call["archive"])))
+        if on_limit is not None and "time_limit" in call:
+            timer = _end_after(call["time_limit"], on_limit)
         fn = _read(call["fn"], call["python"])
         value = fn(*[_read(arg, call["python"]) for arg in call["args"]])
         if inspect.iscoroutine(value):
@@ -192,6 +262,9 @@ def perform_text(text: str) -> dict[str, Any]:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the call raises is its outcome, SystemExit too
         return _failed(error)
+    finally:
+        if timer is not None:
+            timer.cancel()
     try:
         json.dumps(value)
     except (TypeError, ValueError) as error:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlrun.errors import ConfigError, ExecutorError
-from mlrun.execution.entry import CALL, Outcome, OutcomeReader, describe, perform_text
+from mlrun.errors import ConfigError, ExecutorError, JobAborted
+from mlrun.execution.entry import (
+    CALL,
+    Outcome,
+    OutcomeReader,
+    describe,
+    describe_object,
+    perform_text,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +157,27 @@ def test_code_comes_along_as_an_archive(tmp_path: Path) -> None:
     assert code == 0
     assert reader.outcome is not None
     assert reader.outcome.value == 2
+
+
+def test_a_call_ends_itself_after_its_time_limit() -> None:
+    def sleep() -> None:
+        import time
+
+        print("asleep", flush=True)
+        time.sleep(60)
+
+    code, kept, reader = spawn(sleep, time_limit=0.3)
+    assert (code, kept) == (1, ["asleep"])
+    assert reader.outcome is not None
+    assert isinstance(reader.outcome.error, JobAborted)
+    assert "time limit of 0.3 s" in str(reader.outcome.error)
+
+
+def test_a_large_call_is_an_object_of_a_store(own_folder: Path) -> None:
+    from mlrun.store import open_store
+
+    text = describe(len, ("x" * 1_000_000,))
+    stored = open_store().objects.put(text.encode())
+    small = describe_object(stored.sha256, {"dbpath": str(own_folder / ".mlrun")})
+    assert len(small) < 500
+    assert Outcome.of(perform_text(small)).value == 1_000_000
