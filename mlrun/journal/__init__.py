@@ -49,6 +49,9 @@ Nothing is ever cut short in place: a reader that maps a file never loses the gr
 **Readers** hold nothing. They look who is alive first, then list and map everything, and only then open the stores; a
 file that vanishes between the listing and the opening was absorbed in between, and the stores have it. The newest file
 of a kind is opened first: so what is seen of a writer is what it had written at one instant, without a hole.
+Of each file the header is read before its length and its bytes (`read_log`, `read_head`): one that is sealed or filled
+in between would count as read to an end that was not read. A file that is there and cannot be opened waits, and no
+absorber moves a mark past it.
 
 **Fork.** The child closes its copies (never LOCK_UN), renews locks, and takes a slot of its own on first use.
 

@@ -21,12 +21,13 @@ from mlrun.contracts import Mark
 from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
 from mlrun.filelock import FileLock
 from mlrun.ids import now_us
-from mlrun.journal.files import list_numbers, list_slots
+from mlrun.journal.files import LOG, SEGMENT, list_numbers, list_slots
 from mlrun.journal.fold import fold, is_cheap
 from mlrun.journal.slots import adopt
 from mlrun.journal.snapshot import read_journal
-from mlrun.lookup.liveness import OPEN_STATES, is_alive
+from mlrun.lookup.liveness import OPEN_STATES, is_alive, state_without_writer
 from mlrun.lookup.opcheck import misfit
+from mlrun.notices import warn_of_damage
 from mlrun.tables import RUNS, SUMMARIES
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def _pending_ops(
     ops: list[Op] = []
     after: dict[str, Mark] = {}
     for writer, mark, batch in journal.ops(marks):
+        if not journal.writers[writer].may_pass(LOG, mark.log):
+            continue
         ops.extend(batch)
         after[writer] = mark
     return ops, after
@@ -127,6 +130,8 @@ def _next_rows(
             # an empty one is prepared while the one before it still grows: a mark on it would skip the rest of that
             if not segment.rows or (segment.number, segment.rows) <= (mark.segment, mark.row):
                 continue
+            if not writer.may_pass(SEGMENT, segment.number):
+                break
             if total >= CHUNK_ROWS and name in upto:
                 left = True
                 break
@@ -204,8 +209,12 @@ def _adopt(store: Store, stack: ExitStack) -> list[str]:
     """Hold every dead writer's slot until the stack closes; returns their names."""
     held = []
     for folder in list_slots(store.journal):
-        if any(list_numbers(folder).values()) and stack.enter_context(adopt(folder)) is not None:
+        if not any(list_numbers(folder).values()):
+            continue
+        adoption = stack.enter_context(adopt(folder))
+        if adoption is not None:
             held.append(folder.name)
+            warn_of_damage(adoption.findings)  # the files stay aside, where doctor finds them too
     return held
 
 
@@ -229,4 +238,9 @@ def _record_lost(store: Store, adopted: list[str]) -> None:
 def _lost(store: Store, row: dict[str, Any]) -> dict[str, Any]:
     times = [s["last_time"] for s in store.records.lookup(SUMMARIES, {"run_id": row["run_id"]})]
     heard = max([*times, row["updated_at"] or 0, row["started_at"] or 0])
-    return {"run_id": row["run_id"], "state": "lost", "finished_at": heard, "updated_at": now_us()}
+    return {
+        "run_id": row["run_id"],
+        "state": state_without_writer(row["state"]),
+        "finished_at": heard,
+        "updated_at": now_us(),
+    }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Head", "SegmentDamage", "damaged_blocks", "read_head", "seal_segment"]
 
 _SEALED_AT = 128  # flag, rows, CRC of rows and table: one word each
+_LOST_AT = 152  # published rows that were gone when it was sealed, and the CRC of that word
 _TABLE_AT = 1024
 _BLOCKS = 128  # of one column, at most
 _FLAG = 0x5EA1ED
@@ -43,6 +44,8 @@ class Head(NamedTuple):
         claimed: published rows according to the header.
         used: False for a file that a writer was still preparing.
         crcs: of each column's blocks; empty unless sealed.
+        seal_damaged: it was sealed, and the seal cannot be trusted.
+        cut: published rows that the file had lost when it was sealed.
     """
 
     capacity: int
@@ -52,6 +55,7 @@ class Head(NamedTuple):
     used: bool
     crcs: tuple[int, ...]
     seal_damaged: bool = False
+    cut: int = 0
 
 
 def _word(data: bytes, at: int) -> int:
@@ -96,16 +100,28 @@ def _parse_head(head: bytes, file_bytes: int) -> Head:
     flag, rows, crc = (_word(head, _SEALED_AT + 8 * i) for i in range(3))
     crcs: tuple[int, ...] = ()
     sealed = damaged = False
+    cut = 0
     if flag:
         table = head[_TABLE_AT : _TABLE_AT + 4 * _BLOCKS * len(COLUMNS)]
         sealed = flag == _FLAG and crc == _seal_crc(rows, table)
         damaged = not sealed
         if sealed:
-            claimed, crcs = rows, _crc_table(table, rows)
+            claimed, crcs, cut = rows, _crc_table(table, rows), _checked(head, _LOST_AT)
     if claimed > capacity:
         raise SegmentDamage(f"the header is damaged: {claimed} rows in a segment of {capacity}")
     fits = _rows_that_fit(capacity, file_bytes)
-    return Head(capacity, min(claimed, fits), claimed, sealed, True, crcs, damaged)
+    return Head(capacity, min(claimed, fits), claimed, sealed, True, crcs, damaged, cut)
+
+
+def _checked(head: bytes, at: int) -> int:
+    """Return a word that its CRC follows; 0 if the two do not fit."""
+    word = head[at : at + 8]
+    return _word(head, at) if _word(head, at + 8) == crc32(word) else 0
+
+
+def _with_check(word: int) -> bytes:
+    data = word.to_bytes(8, sys.byteorder)
+    return data + crc32(data).to_bytes(8, sys.byteorder)
 
 
 def _rows_that_fit(capacity: int, file_bytes: int) -> int:
@@ -134,7 +150,7 @@ def _column_crcs(fd: int, capacity: int, rows: int) -> list[int]:
 def seal_segment(path: Path) -> Head:
     """Fix the rows of a segment; idempotent. Only its writer, or who holds the dead writer's flock, may call this.
 
-    A file that its writer was still preparing is removed.
+    A file that its writer was still preparing is left as it is.
 
     Raises:
         SegmentDamage: the header is not readable; nothing was changed.
@@ -142,16 +158,14 @@ def seal_segment(path: Path) -> Head:
     fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
         head, _ = read_head(fd)
-        if head.sealed:
-            return head
-        if not head.used:
-            path.unlink(missing_ok=True)
+        if head.sealed or not head.used:
             return head
         rows = head.rows
         crcs = _column_crcs(fd, head.capacity, rows)
         table = b"".join(c.to_bytes(4, sys.byteorder) for c in crcs)
         table = table.ljust(4 * _BLOCKS * len(COLUMNS), b"\0")
         pwrite(fd, table, _TABLE_AT)
+        pwrite(fd, _with_check(head.claimed - rows), _LOST_AT)
         words = b"".join(w.to_bytes(8, sys.byteorder) for w in (rows, _seal_crc(rows, table)))
         pwrite(fd, words, _SEALED_AT + 8)
         pwrite(fd, _FLAG.to_bytes(8, sys.byteorder), _SEALED_AT)

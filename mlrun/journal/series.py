@@ -10,6 +10,7 @@ from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, numbered
 from mlrun.journal.slots import where_of
 from mlrun.journal.snapshot import read_journal
 from mlrun.journal.verify import verify_log
+from mlrun.notices import warn_of_damage
 from mlrun.series.rollups import build
 from mlrun.tables import LOGS, METRICS, ROLLUPS, SYSTEM_METRICS, Table
 
@@ -34,6 +35,7 @@ def absorb_series(store: Store) -> dict[str, int]:
     The records store must have absorbed before: a segment goes only when its summaries are folded too.
     """
     journal = read_journal(store.journal, verify=True)
+    warn_of_damage(journal.findings)
     counts = {"points": 0, "lines": 0, "files": 0}
     store.series.create(METRICS, ROLLUPS, SYSTEM_METRICS, LOGS)
     for chunk in _segments(journal):
@@ -52,7 +54,7 @@ def _segments(journal: JournalSnapshot) -> Iterator[dict[str, list[int]]]:
     rows = 0
     for name, writer in journal.writers.items():
         for segment in writer.segments:
-            if not segment.sealed:
+            if not segment.sealed or not writer.may_pass(SEGMENT, segment.number):
                 break
             chunk.setdefault(name, []).append(segment.number)
             rows += segment.rows
@@ -67,7 +69,7 @@ def _logs(journal: JournalSnapshot) -> Iterator[dict[str, list[int]]]:
     chunk: dict[str, list[int]] = {}
     for name, writer in journal.writers.items():
         for text in writer.texts:
-            if not text.sealed:
+            if not text.sealed or not writer.may_pass(TEXT, text.number):
                 break
             chunk.setdefault(name, []).append(text.number)
             if sum(map(len, chunk.values())) >= _CHUNK_LOGS:

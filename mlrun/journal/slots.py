@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlrun.contracts import Finding
 from mlrun.ids import now_us
+from mlrun.journal.aside import let_go
 from mlrun.journal.files import (
     DICT,
     LOG,
@@ -301,20 +302,28 @@ def adopt(folder: Path) -> Iterator[Adoption | None]:
         lock.release()
 
 
-def seal_slot(folder: Path, *, below: int | None = None) -> Iterator[Finding]:
-    """Seal every file of a held slot (segments, and only these, numbered lower than `below` if it is given)."""
+def seal_slot(folder: Path) -> Iterator[Finding]:
+    """Seal every file of a held slot; one that cannot be opened is told, and holds the others up no longer."""
     found = list_numbers(folder)
     for number in found[SEGMENT]:
-        if below is None or number < below:
-            yield from seal_points(folder, number)
-    if below is not None:
-        return
+        yield from _as_far_as_possible(
+            numbered(folder, number, SEGMENT), seal_points(folder, number)
+        )
     for kind in (LOG, TEXT):
         for number in found[kind]:
-            yield from _seal_records(numbered(folder, number, kind))
+            path = numbered(folder, number, kind)
+            yield from _as_far_as_possible(path, _seal_records(path))
     for number in found[DICT]:
         if not numbered(folder, number, SEGMENT).exists():
             numbered(folder, number, DICT).unlink(missing_ok=True)  # of a segment that is gone
+
+
+def _as_far_as_possible(path: Path, sealing: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        yield from sealing
+    except OSError as error:
+        what = f"it could not be sealed ({error.strerror}) and waits in the journal"
+        yield Finding("repairable", where_of(path), what)
 
 
 def _seal_records(path: Path) -> Iterator[Finding]:
@@ -336,13 +345,14 @@ def seal_points(folder: Path, number: int) -> Iterator[Finding]:
         return
     except FileNotFoundError:
         return  # absorbed meanwhile: it was sealed
-    if head.claimed > head.rows:
-        yield Finding(
-            "lost", where_of(path), f"cut off: {head.claimed - head.rows} points are lost"
-        )
     if not head.used:
-        names.unlink(missing_ok=True)
+        named = names.exists()  # a dictionary begins behind the header of its segment
+        let_go(path, names, damaged=named)
+        if named:
+            yield Finding("lost", where_of(path), "it is empty, but points were written to it")
         return
+    if cut := head.claimed - head.rows + head.cut:
+        yield Finding("lost", where_of(path), f"cut off: {cut} points are lost")
     if head.seal_damaged:
         yield Finding(
             "repaired", where_of(path), "its seal was damaged; it was sealed anew, unchecked"

@@ -60,6 +60,7 @@ class WriterInfo:
         claim: how often it was claimed; 0 if that is not readable.
         host: of the process that claimed it last.
         segments, logs, texts: its files by number.
+        unread: by kind, the lowest number of a file that is there and could not be opened.
     """
 
     name: str
@@ -68,6 +69,7 @@ class WriterInfo:
     claim: int
     host: str
     segments: list[SegmentInfo] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
     opened: dict[str, list[_Log]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -79,6 +81,10 @@ class WriterInfo:
     def texts(self) -> list[LogInfo]:
         """Its console logs; read whole when first asked for."""
         return [_log_info(log) for log in self.opened[TEXT]]
+
+    def may_pass(self, kind: str, number: int) -> bool:
+        """Whether a mark may cover this file and all below: not if one of them was passed over, to be read later."""
+        return number < self.unread.get(kind, number + 1)
 
 
 def read_journal(folder: Path, *, verify: bool = False) -> JournalSnapshot:
@@ -274,26 +280,34 @@ class JournalSnapshot:
         self.writers[info.name] = info
         found = _list_settled(folder)
         logs = self._logs[info.name] = {
-            kind: list(self._open_logs(folder, kind, found[kind]))[::-1] for kind in (LOG, TEXT)
+            kind: list(self._open_logs(info, kind, found[kind]))[::-1] for kind in (LOG, TEXT)
         }
         info.opened = logs
         segments = self._segments[info.name] = []
         for number in reversed(found[SEGMENT]):
-            seg = self._open_segment(numbered(folder, number, SEGMENT), number, verify=verify)
+            seg = self._open_segment(info, number, verify=verify)
             if seg is not None:
                 segments.insert(0, seg)
                 info.segments.insert(0, SegmentInfo(number, seg.rows, seg.head.sealed))
 
-    def _open_logs(self, folder: Path, kind: str, numbers: list[int]) -> Iterator[_Log]:
+    def _open_logs(self, writer: WriterInfo, kind: str, numbers: list[int]) -> Iterator[_Log]:
         for number in reversed(numbers):
             try:
-                yield _Log(numbered(folder, number, kind), number)
+                yield _Log(numbered(writer.folder, number, kind), number)
             except FileNotFoundError:
                 continue  # absorbed since it was listed: the stores have it
             except OSError as error:
-                self._add("lost", numbered(folder, number, kind), f"not readable: {error.strerror}")
+                self._leave(writer, kind, number, error)
 
-    def _open_segment(self, path: Path, number: int, *, verify: bool) -> MappedSegment | None:
+    def _leave(self, writer: WriterInfo, kind: str, number: int, error: OSError) -> None:
+        """Leave out a file that cannot be opened; perhaps it can be the next time (too many open files)."""
+        writer.unread[kind] = number  # from the newest downwards: the lowest stays
+        self._add("lost", numbered(writer.folder, number, kind), f"not readable: {error.strerror}")
+
+    def _open_segment(
+        self, writer: WriterInfo, number: int, *, verify: bool
+    ) -> MappedSegment | None:
+        path = numbered(writer.folder, number, SEGMENT)
         try:
             seg = MappedSegment(path, number, verify=verify)
         except FileNotFoundError:
@@ -302,10 +316,10 @@ class JournalSnapshot:
             self._add("lost", path, f"{error}; its points cannot be read")
             return None
         except OSError as error:
-            self._add("lost", path, f"not readable: {error.strerror}")
+            self._leave(writer, SEGMENT, number, error)
             return None
-        if seg.head.claimed > seg.rows:
-            self._add("lost", path, f"cut off: {seg.head.claimed - seg.rows} points are missing")
+        if cut := seg.head.claimed - seg.rows + seg.head.cut:
+            self._add("lost", path, f"cut off: {cut} points are missing")
         if seg.head.seal_damaged:
             self._add("repairable", path, "its seal is damaged; the points are read unchecked")
         for first, end in seg.bad:

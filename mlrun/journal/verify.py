@@ -49,9 +49,9 @@ def verify_segment(path: Path, *, repair: bool = False) -> list[Finding]:
     except SegmentDamage as error:
         return done or [Finding("lost", where_of(path), f"{error}; its points cannot be read")]
     where, found = where_of(path), list(done)
-    if seg.head.claimed > seg.rows and not done:
-        lost = seg.head.claimed - seg.rows
-        found.append(Finding("lost", where, f"cut off: {lost} points are lost"))
+    cut = seg.head.claimed - seg.rows + seg.head.cut
+    if cut and not done:
+        found.append(Finding("lost", where, f"cut off: {cut} points are lost"))
     if not seg.head.used and any(seg.names) and seg.still_unused():
         found.append(Finding("lost", where, "it is empty, but points were written to it"))
     if seg.head.seal_damaged:

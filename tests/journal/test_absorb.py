@@ -13,6 +13,7 @@ from mlrun.journal.fold import fold_points, fold_rows
 from mlrun.journal.snapshot import read_journal
 from mlrun.journal.waiting import is_due, waiting
 from mlrun.testing.crash import run_crash
+from mlrun.tracking.background import drain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,7 @@ def logged(runs: int = 3, steps: int = 50) -> list[str]:
             for step in range(steps):
                 run.log({"loss": 1.0 / (step + 1), "acc": float(step)}, step=step)
         ids.append(run.id)
+    assert drain(60)  # where the runs came from is recorded before the files are sealed
     mlrun.open_store().writer().close()
     return ids
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from mlrun.journal import Writer
+import pytest
+
+from mlrun.journal import Writer, sealing
 from mlrun.journal.snapshot import read_journal
 
 if TYPE_CHECKING:
@@ -28,3 +31,28 @@ def test_a_log_that_is_sealed_after_it_was_opened_covers_only_what_was_read(tmp_
             marks[name] = mark
             seen += len(ops)
     assert seen == 2_500
+
+
+@pytest.mark.parametrize("moment", ["pread", "fstat"])
+def test_a_segment_that_is_made_while_it_is_opened_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It was empty when it was opened: measured before its header was read, it would seem to be cut off."""
+    writer = Writer.open(tmp_path)
+    writer.channel("p", "r").log({"a": 1.0}, 0)
+    writer.close()
+    [path] = tmp_path.glob("w-*/*.seg")
+    full = path.read_bytes()
+    os.truncate(path, 0)
+    real = getattr(os, moment)
+
+    def then_made(*arguments: Any) -> Any:
+        found = real(*arguments)
+        path.write_bytes(full)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing.os if moment == "fstat" else sealing, moment, then_made)
+        seen = read_journal(tmp_path)
+    assert seen.findings == []
+    assert [(s.rows, s.sealed) for s in seen.writers[path.parent.name].segments] == [(0, False)]
