@@ -11,10 +11,20 @@ if TYPE_CHECKING:
 
     from mlrun.journal.snapshot import JournalSnapshot
 
-__all__ = ["OPEN_STATES", "SILENCE_US", "is_alive"]
+__all__ = ["OPEN_STATES", "SILENCE_US", "is_alive", "state_without_writer"]
 
 SILENCE_US = 300_000_000  # without a sign for so long, the run of another host is lost
 OPEN_STATES = ("created", "pending", "running", "aborting", "pending_retry")
+
+
+def state_without_writer(state: str) -> str:
+    """Return how an open run has ended whose writer is dead: lost, or aborted when that was asked for.
+
+    Example:
+        >>> state_without_writer("running"), state_without_writer("aborting")
+        ('lost', 'aborted')
+    """
+    return "aborted" if state == "aborting" else "lost"
 
 
 def is_alive(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.journal.fold import merge
 from mlrun.journal.foldcache import fold_pending
-from mlrun.lookup.liveness import OPEN_STATES, is_alive
+from mlrun.lookup.liveness import OPEN_STATES, is_alive, state_without_writer
 from mlrun.lookup.opcheck import misfit
 from mlrun.tables import (
     ALIASES,
@@ -218,4 +218,4 @@ def _mark_lost(overlay: Overlay, journal: JournalSnapshot) -> None:
             and writer
             and not is_alive(journal, writer, run.get("updated_at"))
         ):
-            run["state"] = "lost"
+            run["state"] = state_without_writer(run["state"])
