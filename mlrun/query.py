@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlrun.content.naming import artifact_uri
 from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
 from mlrun.ids import now_us
@@ -36,10 +37,12 @@ from mlrun.where.ast import Name, names_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mlrun.lookup.sight import Snapshot
     from mlrun.store import Store
 
 __all__ = [
     "artifacts",
+    "artifacts_made",
     "logs",
     "params",
     "projects",
@@ -207,46 +210,41 @@ def logs(store: Store, run_id: Any) -> pl.DataFrame:
 def artifacts(store: Store, of: Any = None) -> pl.DataFrame:
     """Return the artifacts that runs made, of a project, a run (id or view) or everything; newest last.
 
-    One row per run, artifact version and step at which it was logged; `aliases` includes `latest`.
+    One row per run, artifact version and step at which it was logged; `aliases` includes `latest`, and `uri` is what
+    `get_artifact` takes.
     """
     of = _as_stored(of) if isinstance(of, str) else of
     with snapshot(store) as sight:
-        made = sight.shared(LINEAGE).filter(pl.col("role") == "output")
-        kept = sight.shared(ARTIFACTS).filter(pl.col("deleted_at").is_null())
-        named = sight.shared(ALIASES)
         by_run = not isinstance(of, str) or sight.rows(RUNS, [of]).height > 0
+        made = artifacts_made(sight)
     if of is not None:
-        made = made.filter(
-            pl.col("run_id").is_in(run_ids_of(of)) if by_run else pl.col("project") == of
-        )
-    latest = kept.group_by("project", "key").agg(pl.col("version").max())
-    aliases = pl.concat([
-        named.select("project", "key", "version", "alias"),
-        latest.select("project", "key", "version", pl.lit("latest").alias("alias")),
-    ])  # fmt: skip
-    grouped = aliases.group_by("project", "key", "version").agg(
-        pl.col("alias").sort().alias("aliases")
-    )
+        mine = pl.col("run_id").is_in(run_ids_of(of)) if by_run else pl.col("project") == of
+        made = made.filter(mine)
+    return made.drop("meta")
+
+
+def artifacts_made(sight: Snapshot) -> pl.DataFrame:
+    """Return the rows of `artifacts`, of all runs, and `meta` (JSON) behind them."""
+    made = sight.shared(LINEAGE).filter(pl.col("role") == "output")
+    kept = sight.shared(ARTIFACTS).filter(pl.col("deleted_at").is_null())
     on = ["project", "key", "version"]
+    latest = kept.group_by("project", "key").agg(pl.col("version").max())
+    named = [
+        sight.shared(ALIASES).select(*on, "alias"),
+        latest.select(*on, pl.lit("latest").alias("alias")),
+    ]
+    aliases = pl.concat(named).group_by(on).agg(pl.col("alias").sort().alias("aliases"))
     joined = (
         made.join(kept, on=on)
-        .join(grouped, on=on, how="left")
+        .join(aliases, on=on, how="left")
         .sort("time", "key", "step", "version")
     )
+    uris = [artifact_uri(*name) for name in joined.select(on).iter_rows()]
     none = pl.lit([], dtype=pl.List(pl.String))
-    shown = [
-        "run_id",
-        "project",
-        "key",
-        "type",
-        "version",
-        "aliases",
-        "size",
-        "sha256",
-        "uri",
-        "created_at",
-    ]
-    return joined.with_columns(pl.col("aliases").fill_null(none)).select(shown)
+    return joined.select(
+        "run_id", "project", "key", "type", "version", pl.col("aliases").fill_null(none), "size",
+        "sha256", pl.Series("uri", uris, dtype=pl.String), "created_at", "meta",
+    )  # fmt: skip
 
 
 def resolve_run(store: Store, run_id: str) -> str:

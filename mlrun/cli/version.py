@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from mlrun import __version__
+from mlrun.cli.output import format_options, print_json
 
 __all__ = ["version"]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object, with the store's format.")
-def version(as_json: bool) -> None:
-    """Print the version."""
-    if as_json:
-        from mlrun.store import FORMAT
+@format_options
+def version(form: str | None) -> None:
+    """Print the version; as JSON and CSV with the format of stores."""
+    from mlrun.store import FORMAT
 
-        click.echo(json.dumps({"version": __version__, "store_format": FORMAT}))
+    if form == "json":
+        print_json({"version": __version__, "store_format": FORMAT})
+    elif form == "csv":
+        click.echo(f"version,store_format\n{__version__},{FORMAT}")
     else:
         click.echo(__version__)

@@ -11,8 +11,8 @@ from mlrun.errors import SQLError
 from mlrun.lookup.overlay import record_frame
 from mlrun.lookup.sight import Snapshot, snapshot
 from mlrun.lookup.widen import aggregate, widen
+from mlrun.query import artifacts_made
 from mlrun.tables import (
-    ARTIFACTS,
     LOGS,
     METRICS,
     PARAMS,
@@ -73,8 +73,7 @@ class _Tables:
         )
 
     def artifacts(self) -> pl.LazyFrame:
-        found = self._sight.shared(ARTIFACTS).lazy().filter(pl.col("deleted_at").is_null())
-        return found.select(ARTIFACTS.visible)
+        return self._kept(artifacts_made(self._sight).lazy())
 
     def metrics(self) -> pl.LazyFrame:
         return self._points(METRICS)

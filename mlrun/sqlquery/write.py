@@ -118,7 +118,8 @@ def _unresolved(message: str, columns: Mapping[str, Sequence[str]], query: str) 
             position,
         )
     every = sorted({c for names in columns.values() for c in names})
-    hint = did_you_mean(name, every) or f"; columns are {', '.join(every)}"
+    known = f"; columns are {', '.join(every)}" if every else ": the query names no table"
+    hint = did_you_mean(name, every) or known
     return SQLError(f"no column {name!r}{hint}", query, position)
 
 

@@ -236,6 +236,31 @@ def test_outputs_are_results_and_the_addresses_of_artifacts() -> None:
     assert mlrun.artifacts("p")["aliases"].to_list() == [[], ["latest"]]
 
 
+def test_the_uri_of_a_listed_artifact_is_its_address() -> None:
+    with mlrun.init(project="a/b") as run:
+        items = [
+            run.log_artifact("x:y", body="one"),
+            run.log_artifact("far", local_path="s3://bucket/far.bin"),
+        ]
+    uris = mlrun.artifacts("a/b")["uri"].to_list()
+    assert uris == [item.uri for item in items]
+    assert [mlrun.get_artifact(uri).key for uri in uris] == ["x:y", "far"]
+    assert mlrun.sql("select uri from artifacts order by created_at")["uri"].to_list() == uris
+
+
+def test_artifacts_join_runs_in_sql() -> None:
+    ids = []
+    for name in ("a", "b"):
+        with mlrun.init(project="p", name=name) as run:
+            run.log_artifact("k", body="the same", metadata={"n": 1})
+        ids.append(run.id)
+    query = "select r.name, a.key, a.version, a.aliases from runs r join artifacts a using (run_id)"
+    assert sorted(mlrun.sql(query).rows()) == [("a", "k", 1, ["latest"]), ("b", "k", 1, ["latest"])]
+    assert mlrun.sql("select * from artifacts").columns == [*ARTIFACTS, "meta"]
+    mlrun.get_run(ids[0]).delete()
+    assert mlrun.sql(query)["name"].to_list() == ["b"]
+
+
 def test_one_process_reads_what_it_wrote_without_a_flush() -> None:
     run = mlrun.init(project="p")
     for step in range(5):

@@ -16,6 +16,7 @@ TABLES = {"runs": RUNS.lazy, "metrics": METRICS.lazy}
 REFUSED = {
     "": "empty",
     "-- nothing": "empty",
+    "select nope": "no column 'nope': the query names no table",
     "drop table runs": "one SELECT; this is DROP",
     "delete from runs": "this is DELETE",
     "insert into runs select * from runs": "this is INSERT",
