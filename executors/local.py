@@ -24,7 +24,7 @@ from mlrun.execution.pickling import dump_call
 from mlrun.ids import uuid7
 
 from .localjob import LocalJob
-from .localneeds import check_needs, environment_of
+from .localneeds import around, check_needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +77,7 @@ class LocalExecutor:
         job = LocalJob(uuid7(), self._forget, (needs or Needs()).time_limit)
         try:
             check_needs(needs)
-            job.call = dump_call(fn, args, environment_of(needs))
+            job.call = dump_call(fn, args, around(needs))
         except Exception as error:  # noqa: BLE001  a call that cannot be sent fails as this job
             job.fail(error)
             return job

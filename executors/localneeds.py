@@ -11,7 +11,7 @@ from mlrun.notices import warn
 if TYPE_CHECKING:
     from mlrun.execution.law import Needs
 
-__all__ = ["check_needs", "environment_of"]
+__all__ = ["around", "check_needs"]
 
 _told: set[str] = set()
 
@@ -44,9 +44,11 @@ def check_needs(needs: Needs | None) -> None:
         warn(f"'local' reserves nothing and runs one process a call: {', '.join(asked)} not heeded")
 
 
-def environment_of(needs: Needs | None) -> dict[str, str]:
-    """Return the variables that the worker sets for the call, secrets as references."""
-    return {} if needs is None else dict(needs.env)
+def around(needs: Needs | None) -> tuple[dict[str, str], dict[str, str], str | None]:
+    """Return what the worker puts around the call: variables, references to secrets, a folder of code."""
+    if needs is None:
+        return {}, {}, None
+    return dict(needs.env), dict(needs.secrets), needs.source
 
 
 def _is_installed(requirement: str) -> bool:

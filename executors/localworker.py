@@ -19,6 +19,9 @@ from multiprocessing.connection import Connection
 
 import cloudpickle
 
+from mlrun.execution.environment import environment
+from mlrun.tracking.lifecycle import install, outcome_of
+
 __all__ = ["main", "pack_failure"]
 
 _GRACE = 3.0  # seconds between the driver's end and this process's
@@ -35,7 +38,7 @@ def main(fd: int) -> None:
     threading.Thread(target=_listen, args=(conn, calls, idle), daemon=True).start()
     for module in modules:
         import_module(module)
-    _install()
+    install()
     conn.send_bytes(b"ready")
     while (call := calls.get()) is not None:
         idle.clear()
@@ -60,49 +63,18 @@ def _listen(
             os._exit(143)
 
 
-def _install() -> None:
-    from mlrun.tracking.lifecycle import install
-
-    install()
-
-
 def _answer(call: bytes) -> bytes:
     try:
-        fn, args, env = pickle.loads(call)
-        with _Environment(env):
+        fn, args, around = pickle.loads(call)
+        with environment(*around):
             value = fn(*args)
         return b"v" + bytes(cloudpickle.dumps(value, protocol=5))
     except SystemExit as error:
-        if _is_signalled():
+        if outcome_of(error)[0] == "aborted":  # it was told to go
             raise
         return pack_failure(error)
     except BaseException as error:  # noqa: BLE001  whatever the call raised goes to who waits for it
         return pack_failure(error)
-
-
-def _is_signalled() -> bool:
-    from mlrun.tracking.lifecycle import signalled
-
-    return bool(signalled())
-
-
-class _Environment:
-    """Sets environment variables for the length of a call."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self._env = env
-        self._before: dict[str, str | None] = {}
-
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._env}
-        os.environ.update(self._env)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def pack_failure(error: BaseException) -> bytes:

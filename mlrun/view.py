@@ -195,6 +195,49 @@ class RunView:
             time.sleep(interval)
         return self
 
+    @property
+    def iterations(self) -> pl.DataFrame:
+        """The iteration table of a hyperparameter job: `state, iter`, then `param.<key>` and `output.<key>`."""
+        from mlrun.hyper.table import stored_iterations
+
+        return stored_iterations(self.store, self.id)
+
+    def abort(self, reason: str | None = None, timeout: float | None = 30.0) -> RunView:
+        """Abort the run, whoever performs it, and wait until it has ended; nothing happens when it had.
+
+        Args:
+            reason: why; becomes its error.
+            timeout: seconds to wait for its end; 0 not to wait.
+
+        Returns:
+            Itself, refreshed.
+
+        Raises:
+            TimeoutError: it has not ended by then; it stays `aborting`.
+        """
+        from mlrun.execution.abort import abort_run
+
+        abort_run(self.store, self.id, reason=reason, timeout=timeout)
+        return self.refresh()
+
+    def retry(self, executor: Any = None, local: bool = False) -> RunView:
+        """Perform a run that has failed once more, as a child run; this run then ends as that attempt does.
+
+        Args:
+            executor: where, as in `Function.run`.
+            local: the same as executor="local".
+
+        Returns:
+            Itself, refreshed.
+
+        Raises:
+            MlrunError: it has not ended in error, aborted or lost, or is no run of a function.
+        """
+        from mlrun.execution.retry import retry_run
+
+        retry_run(self.store, self.id, executor=executor, local=local)
+        return self.refresh()
+
     def update(
         self,
         name: str | None = None,

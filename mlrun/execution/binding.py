@@ -1,9 +1,9 @@
 """Which value goes to which parameter of a handler.
 
 By name: `context` gets the run; a param or an input gets its value; `**kwargs` gets all that is left over. An input
-goes as a `DataItem`, except that a parameter without annotation whose default is text gets the path of a local file, and an
-annotated one gets what its annotation says. What the handler does not name is recorded with the run, and can be asked
-for with `context.get_param` and `context.get_input`.
+goes as a `DataItem`, except that a parameter without annotation whose default is text gets the path of a local file,
+and an annotated one gets what its annotation says. What the handler does not name is recorded with the run, and can be
+asked for with `context.get_param` and `context.get_input`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlrun.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["bind_arguments"]
+__all__ = ["bind_arguments", "hints_of"]
 
 _CONTEXT = "context"
 _MISSING = inspect.Parameter.empty
@@ -29,7 +29,6 @@ def bind_arguments(
     run: Any,
     params: Mapping[str, Any],
     inputs: Mapping[str, Any],
-    unpack: Callable[[str, Any, Any], Any],
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and named arguments of the call.
 
@@ -37,11 +36,11 @@ def bind_arguments(
         handler: what is called.
         run: goes to `context`.
         params: values by name.
-        inputs: data items, or values, by name.
-        unpack: called with (name, item, annotation or None, or `str` for a local path) for every input that is named.
+        inputs: what the run was given to read, by name; read through `run.get_input`.
 
     Raises:
         ConfigError: a parameter without default is given nothing; the message says which and what was given.
+        NotFound: an input is not there. TypeError: it is not what the annotation says.
     """
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -58,7 +57,7 @@ def bind_arguments(
         if name == _CONTEXT or _is_run(parameter.annotation):
             value = run
         elif name in inputs:
-            value = unpack(name, inputs[name], _wanted(parameter))
+            value = _read(run, name, _wanted(handler, parameter))
         elif name in params:
             value = params[name]
         elif parameter.default is not _MISSING:
@@ -74,7 +73,7 @@ def bind_arguments(
         raise ConfigError(_lacking(handler, missing, [*params, *inputs], taken))
     if rest:
         named |= {k: v for k, v in params.items() if k not in taken}
-        named |= {k: unpack(k, v, None) for k, v in inputs.items() if k not in taken}
+        named |= {k: run.get_input(k) for k in inputs if k not in taken}
     return positional, named
 
 
@@ -96,6 +95,17 @@ def _signature(handler: Callable[..., Any]) -> inspect.Signature:
     return found
 
 
+def hints_of(handler: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations that a module with `from __future__ import annotations` keeps as text."""
+    import typing
+
+    target = handler if inspect.isroutine(handler) else type(handler).__call__
+    try:
+        return typing.get_type_hints(inspect.unwrap(target))
+    except Exception:  # noqa: BLE001  a name that exists only for type checkers: the input goes as it is
+        return {}
+
+
 def _is_run(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return annotation.strip("'\"") in ("Run", "mlrun.Run")
@@ -104,7 +114,19 @@ def _is_run(annotation: Any) -> bool:
     return annotation is Run
 
 
-def _wanted(parameter: inspect.Parameter) -> Any:
+def _read(run: Any, name: str, wanted: Any) -> Any:
+    item = run.get_input(name)
+    if wanted is None:
+        return item
+    from mlrun.packing.unpacking import unpack
+
+    return unpack(item, wanted)
+
+
+def _wanted(handler: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return the class that an input is to be brought to; None for the item itself."""
+    if isinstance(parameter.annotation, str):
+        return hints_of(handler).get(parameter.name)
     if parameter.annotation is not _MISSING:
         return parameter.annotation
     return str if isinstance(parameter.default, str) else None

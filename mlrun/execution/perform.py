@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mlrun.config import Settings
 from mlrun.errors import ConfigError
 from mlrun.execution.binding import bind_arguments
+from mlrun.execution.environment import environment
+from mlrun.execution.hooks import ended, started
+from mlrun.execution.interrupt import RunAborted, guarded
 from mlrun.execution.task import Task
+from mlrun.store import open_store
+from mlrun.tables import RUNS
 from mlrun.tracking import current, lifecycle
 from mlrun.tracking.resume import find_stored
 from mlrun.tracking.start import About, open_run
+from mlrun.tracking.values import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mlrun.store import Store
     from mlrun.tracking.run import Run
 
 __all__ = ["perform"]
+
+_REFUSED = frozenset({"completed", "error", "skipped", "aborted", "aborting"})
 
 
 def perform(
@@ -33,44 +45,80 @@ def perform(
         values: inputs that travel as values (frames, tables, arrays), by name.
 
     Returns:
-        `{"run_id", "state", "results", "error", "iteration"}`: JSON values.
+        `{"run_id", "state", "results", "error", "iteration", "lines"}`: JSON values; `lines` is how many lines of
+        the console were stored.
+
+    Raises:
+        StoreError, ConfigError: the run's store cannot be opened here.
     """
     if not isinstance(task, Task):
         task = Task.from_json(task) if isinstance(task, str) else Task.from_dict(task)
-    store = task.open_store()
+    known = _settings(task)
+    store = None if known.mode == "disabled" else open_store(given=known)
     found: dict[str, Any] = {}
     if store is not None and not task.fresh:
-        found = find_stored(store, task.run_id) or {}
+        found = _look_up(store, task.run_id)
+        if found and found["state"] in _REFUSED:
+            return _refused(store, task, found)
     run = open_run(
-        store,
-        task.open_settings(),
-        _about(task),
-        run_id=task.run_id,
-        watch=task.captures,
-        taken=found,
+        store, known, _about(task, found), run_id=task.run_id, watch=task.captures, taken=found
     )
-    state, error = "completed", None
-    try:
-        with current.bind(run):
-            _call(task, run, dict(values or {}))
-    except BaseException as failure:  # noqa: BLE001  whatever the function raised is the run's end
-        state, error = lifecycle.outcome_of(failure)
-    run.end(state, error)
+    run.task, run.values = task, dict(values or {})
+    state, error = _attempt(task, run, values)
+    run.end(state, error, settle=task.settle)
     return {
         "run_id": run.id,
         "state": run.state,
-        "results": run.results,
-        "error": error,
+        "results": {k: decode(encode(v)[0]) for k, v in run.results.items()},
+        "error": run.error,
         "iteration": task.iteration,
+        "lines": run.lines,
     }
 
 
-def _about(task: Task) -> About:
+def _settings(task: Task) -> Settings:
+    """Return the settings as the driver had them; what this process's environment says is for its own runs."""
+    carried = {**task.settings, **task.store}
+    return _settings_of(task.project, tuple(sorted(carried.items())))
+
+
+@lru_cache(maxsize=256)
+def _settings_of(project: str, carried: tuple[tuple[str, Any], ...]) -> Settings:
+    known = Settings.__dataclass_fields__
+    given = {k: v for k, v in carried if k in known}
+    key = os.environ.get("MLRUN_API_KEY", "")
+    return Settings(**{**given, "project": project, "strict": True, "api_key": key})
+
+
+def _look_up(store: Store, run_id: str) -> dict[str, Any]:
+    """Return the run's row; its driver wrote it straight into the records, so the journal is seldom asked."""
+    rows = store.records.lookup(RUNS, {"run_id": run_id})
+    return rows[0] if rows else find_stored(store, run_id) or {}
+
+
+def _refused(store: Store, task: Task, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outcome of a run that was ended before it began."""
+    from mlrun.execution.states import move
+
+    state, error = str(found["state"]), found["error"]
+    if state == "aborting":
+        state = "aborted"
+        move(store, task.run_id, state)
+    said = error or f"the run was {state} before it began"
+    return {
+        "run_id": task.run_id, "state": state, "results": {}, "error": said,
+        "iteration": task.iteration, "lines": 0,
+    }  # fmt: skip
+
+
+def _about(task: Task, found: Mapping[str, Any]) -> About:
+    if found:  # all of it was recorded when the run was announced
+        return About(labels={"mlrun/attempt": task.attempt} if task.attempt else None)
     return About(
         name=task.name,
-        config=task.params,
+        config=task.params or None,
         tags=task.tags,
-        labels=task.labels,
+        labels=task.labels or None,
         parent=task.parent,
         notes=task.notes,
         kind=task.kind,
@@ -79,29 +127,90 @@ def _about(task: Task) -> About:
     )
 
 
-def _call(task: Task, run: Run, values: dict[str, Any]) -> None:
+def _attempt(task: Task, run: Run, values: Mapping[str, Any] | None) -> tuple[str, str | None]:
+    """Call the handler; returns the state and error that the run ends with."""
+    guard = None
+    try:
+        with (
+            environment(task.function.get("env"), task.secrets),
+            current.bind(run),
+            guarded(run, time_limit=task.time_limit, expendable=task.worker) as guard,
+        ):
+            _call(task, run, values or {})
+    except BaseException as failure:  # noqa: BLE001  whatever the function raised is the run's end
+        ended(run, failure)
+        if isinstance(failure, RunAborted):
+            return "aborted", str(failure)
+        return lifecycle.outcome_of(_shortened(failure))
+    if guard.why:  # the handler caught the interrupt
+        return "aborted", guard.why
+    return "completed", None
+
+
+def _call(task: Task, run: Run, values: Mapping[str, Any]) -> None:
+    if (task.function.get("code") or {}).get("kind") == "command":
+        from mlrun.execution.script import run_script
+
+        run_script(task, run)
+        return
     handler = _load(task)
-    inputs = {**task.inputs, **values}
-    args, kwargs = bind_arguments(handler, run, task.params, inputs, lambda _n, item, _w: item)
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise _yields(handler)
+    args, kwargs = bind_arguments(handler, run, task.params, {**task.inputs, **values})
+    started(run)
     made = handler(*args, **kwargs)
-    if inspect.iscoroutine(made):
-        made = asyncio.run(made)
+    if inspect.isawaitable(made):
+        made = asyncio.run(_awaited(made))
     if inspect.isgenerator(made) or inspect.isasyncgen(made):
-        raise ConfigError("a handler that yields cannot be run: return the values instead")
-    if made is not None:
-        run.log_result("return", made)
+        raise _yields(handler)
+    if made is not None or task.returns:
+        _keep(task, run, made)
+    ended(run, None)
+
+
+def _shortened(failure: BaseException) -> BaseException:
+    """Leave our own frames above the handler out of the traceback."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return failure.with_traceback(trace) if trace is not None else failure
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+def _yields(handler: Callable[..., Any]) -> ConfigError:
+    name = getattr(handler, "__qualname__", repr(handler))
+    return ConfigError(
+        f"{name}() is a generator: a handler that yields cannot be run; log as you go, and return the result"
+    )
+
+
+def _keep(task: Task, run: Run, made: Any) -> None:
+    if not task.returns and type(made) in (int, float, bool, str):
+        if made != "":
+            run.log_result("return", made)
+        return
+    from mlrun.packing.hints import parse_hints
+    from mlrun.packing.packers import pack_returns
+
+    pack_returns(run, made, parse_hints(task.returns))
 
 
 def _load(task: Task) -> Callable[..., Any]:
-    code = task.function.get("code") or {}
-    if code.get("kind") == "pickle":
-        import base64
-
-        import cloudpickle
-
-        found: Callable[..., Any] = cloudpickle.loads(base64.b64decode(code["data"]))
+    try:
+        from mlrun.functions.module import load_callable
+    except ImportError:
+        found: Callable[..., Any] = _unpickled(task.function["code"]["data"])
         return found
-    from mlrun.functions.module import load_callable
-
     loaded: Callable[..., Any] = load_callable(task.function, task.handler or None)
     return loaded
+
+
+@lru_cache
+def _unpickled(data: str) -> Any:
+    import base64
+    import pickle
+
+    return pickle.loads(base64.b64decode(data))

@@ -24,6 +24,8 @@ _NOT_CARRIED = (
     "project",
 )  # a secret, or another's affair
 
+_LARGE = 256 * 1024  # characters of a function that a run keeps a copy of
+
 
 @dataclass
 class Task:
@@ -101,6 +103,18 @@ class Task:
         """Return the task that `to_json` wrote."""
         return cls.from_dict(json.loads(text))
 
+    def record(self) -> dict[str, Any]:
+        """Return what the run's provenance keeps: enough to perform it again; a large function only by name."""
+        kept = self.to_dict()
+        for name in ("run_id", "name", "project", "labels", "tags", "notes", "store", "settings"):
+            kept.pop(name, None)
+        for name in ("params", "inputs", "returns"):
+            if name in kept:
+                kept[name] = _json_or_repr(kept[name])
+        if self.function_uri or len(json.dumps(kept.get("function", {}), default=repr)) > _LARGE:
+            kept.pop("function", None)
+        return kept
+
     def but(self, **changes: Any) -> Task:
         """Return a copy with these fields changed."""
         return replace(self, **changes)
@@ -127,6 +141,10 @@ class Task:
                 except (TypeError, ValueError):
                     return f"{what}[{key!r}] is a {type(value).__name__}"
         return "the task has a value without a JSON form"
+
+
+def _json_or_repr(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=repr))
 
 
 def _default(of: Any) -> Any:

@@ -108,6 +108,7 @@ class _Console:
 def _store(run: Run, lines: list[tuple[int, str, str]]) -> None:
     if run.writer is not None:
         run.writer.text(run.project, run.id, lines)
+        run.lines += len(lines)
 
 
 _console = _Console()

@@ -11,10 +11,11 @@ from mlrun.ids import now_us
 from mlrun.names import as_text, plain_text
 from mlrun.tables import METRICS
 from mlrun.tracking import current, lifecycle
-from mlrun.tracking.pointlog import PointLog
+from mlrun.tracking.pointlog import MAX_STEP, PointLog
 from mlrun.tracking.recordqueue import RecordQueue
 from mlrun.tracking.runartifacts import RunArtifacts
 from mlrun.tracking.runconfig import RunConfig
+from mlrun.tracking.runcontext import RunContext
 from mlrun.tracking.runfacts import RunFacts
 from mlrun.tracking.runwriter import open_writer
 from mlrun.tracking.values import pretty
@@ -41,7 +42,7 @@ _SYNONYMS = {
 }
 
 
-class Run(RunFacts, RunArtifacts):
+class Run(RunFacts, RunArtifacts, RunContext):
     """A run that is being written.
 
     Made by `mlrun.init()`, not by hand. It may be used from many threads, and in forked children, which write to it
@@ -58,6 +59,8 @@ class Run(RunFacts, RunArtifacts):
         inherited: whether this is a forked child's copy of its parent's run.
         writer: this process's journal writer; None in mode "disabled".
         owned: how many handlers hold it; while it is owned, `finish()` only flushes.
+        error: why it ended, once it has ended in error or was aborted.
+        lines: how many lines of the console were stored for it.
 
     Example:
         >>> import mlrun
@@ -80,6 +83,8 @@ class Run(RunFacts, RunArtifacts):
         self.strict = settings.strict
         self.attached = attached
         self.owned = 0
+        self.error: str | None = None
+        self.lines = 0
         self.error_before = lifecycle.last_error()
         self.results: dict[str, Any] = dict(row.results)
         self.config = RunConfig(row.params, self._config_changed, self._key, self.warn)
@@ -91,6 +96,7 @@ class Run(RunFacts, RunArtifacts):
         self._warned: set[str] = set()
         self._lock = threading.RLock()
         self._failure: str | None = None
+        self._told = False  # the state in which it ended is recorded
         self._records = RecordQueue(self._write, self.warn)
         self._points = PointLog(
             self._open_channel,
@@ -129,7 +135,7 @@ class Run(RunFacts, RunArtifacts):
     @property
     def step(self) -> int:
         """The step that the next `log()` without one gets."""
-        return self._points.step
+        return min(self._points.step, MAX_STEP)
 
     @property
     def unloggable(self) -> int:
@@ -217,27 +223,43 @@ class Run(RunFacts, RunArtifacts):
         """End the run as the block ended: completed, aborted (ctrl-C, SIGTERM) or error; the exception goes on."""
         self.finish(*lifecycle.outcome_of(error))
 
-    def end(self, state: str, error: str | None = None) -> None:
-        """End the run in this state, owned or not; for the owner of the run. Never raises."""
-        with self._lock:
-            if self._state != "running":
-                return
-            self._state = state
-        lifecycle.closed(self)
-        if current.open_run_of_process() is self:
-            current.set_open_run(None)
-        if self.store is None:
-            return
-        if state == "completed" and self._failure:
-            self._state, error = "error", self._failure
+    def end(self, state: str, error: str | None = None, *, settle: bool = True) -> None:
+        """End the run in this state, owned or not; for the owner of the run. Never raises.
+
+        Args:
+            state: a final one.
+            error: why.
+            settle: absorb its records now; who ends many runs absorbs once, after the last.
+        """
+        begun, watched = False, lifecycle.is_open(self)
+        opened_here = current.open_run_of_process() is self
         try:
-            self._end(error)
+            with self._lock:
+                if self._state != "running":
+                    return
+                begun, self._state = True, state
+            lifecycle.closed(self)
+            if state == "completed" and self._failure:
+                self._state, error = "error", self._failure
+            self.error = error
+            if opened_here:
+                current.set_open_run(None)
+            if self.store is not None:
+                self._end(error, settle)
         except Exception as failure:  # noqa: BLE001  the end of a run must not end the program
             self.warn(
                 "finish", f"the end of run {self.name!r} could not be stored: {as_text(failure)}"
             )
+        except BaseException:  # SIGTERM or ctrl-C in the middle: whoever ends the process ends it
+            if begun and not self._told:
+                self._state, self.error = "running", None
+                if watched:
+                    lifecycle.opened(self)
+                if opened_here:
+                    current.set_open_run(self)
+            raise
 
-    def _end(self, error: str | None) -> None:
+    def _end(self, error: str | None, settle: bool) -> None:
         from mlrun.tracking.capture import detach
 
         detach(self)
@@ -249,6 +271,9 @@ class Run(RunFacts, RunArtifacts):
         self._put_row(
             state=self._state, finished_at=now_us(), error=error, dropped=self.dropped or None
         )
+        self._told = True
+        if not settle:
+            return
         try:
             self.store.absorb_records_now()
             self.store.maybe_absorb()

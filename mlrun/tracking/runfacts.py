@@ -28,6 +28,7 @@ class RunFacts:
     results: dict[str, Any]
     _row: RunRow
     _lock: RLock
+    strict: bool
 
     if TYPE_CHECKING:
 
@@ -40,6 +41,9 @@ class RunFacts:
 
         def warn(self, code: str, message: str) -> None:
             """Warn once per code."""
+
+        def failed(self, what: str, error: Exception) -> None:
+            """Warn, or raise if strict."""
 
     def define_metric(
         self,
@@ -134,7 +138,7 @@ class RunFacts:
         for given, value in self._dict(results, "log_results").items():
             key = self._key(given)
             self.results[key] = value
-            ops.append(result_op(RESULTS.name, self.id, key, value, self.warn))
+            ops.append(result_op(RESULTS.name, self.id, key, value, self._inexact))
         self.record(ops)
 
     def get_param(self, key: str, default: Any = None) -> Any:
@@ -178,6 +182,12 @@ class RunFacts:
         except (TypeError, ValueError):
             self.warn(call, f"{call}() takes a dict, not {type(given).__name__}: nothing is stored")
             return {}
+
+    def _inexact(self, code: str, message: str) -> None:
+        if self.strict:
+            self.failed("log_result", TypeError(message.partition(";")[0]))
+        else:
+            self.warn(code, message)
 
     def _key(self, key: Any) -> str:
         return clean(key, "key", self.warn)

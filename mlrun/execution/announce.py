@@ -1,0 +1,70 @@
+"""A run before anybody performs it: its row, params, tags and labels, written as `pending` by its driver."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mlrun.ids import now_us
+from mlrun.names import clean
+from mlrun.notices import warn
+from mlrun.tables import PARAMS
+from mlrun.tracking.runconfig import RunConfig
+from mlrun.tracking.runops import RunRow, param_ops
+
+if TYPE_CHECKING:
+    from mlrun.contracts import Op
+    from mlrun.execution.task import Task
+    from mlrun.store import Store
+
+__all__ = ["announce"]
+
+
+def announce(store: Store, task: Task, *, state: str = "pending", owned: bool = True) -> None:
+    """Write a run that is going to be performed; it is durable when this returns.
+
+    The rows go straight into the records: a new run has nothing in any journal, and a worker finds it there without
+    absorbing anything.
+
+    Args:
+        store: where.
+        task: what will be performed.
+        state: created or pending.
+        owned: whether the run is lost when this process dies before anybody has begun.
+    """
+
+    def tell(code: str, message: str) -> None:
+        warn(message)
+
+    row = RunRow(task.run_id, clean(task.project, "project", tell), clean(task.name, "name", tell))
+    row.notes = task.notes
+    row.tags.update(clean(t, "tag", tell) for t in task.tags)
+    for key, value in task.labels.items():
+        row.set_label(clean(key, "label", tell), value)
+    row.provenance["task"] = task.record()
+    ops: list[Op] = []
+    if task.params:
+
+        def changed(new: dict[str, Any], gone: list[str]) -> None:
+            ops.extend(param_ops(PARAMS.name, row.id, new, gone, tell))
+
+        RunConfig(row.params, changed, lambda key: clean(key, "key", tell)).update(task.params)
+    columns = {
+        "state": state, "kind": task.kind, "function": task.function_uri or None,
+        "parent": task.parent, "iteration": task.iteration, "started_at": now_us(),
+        "host": _host(), "writer": _claim(store) if owned else None,
+    }  # fmt: skip
+    store.records.apply([*row.ops(columns, now_us()), *ops])
+
+
+def _claim(store: Store) -> str:
+    from mlrun.tracking.lifecycle import close_at_exit
+
+    writer = store.writer()
+    close_at_exit(writer)
+    return f"{writer.name}#{writer.claim}"
+
+
+def _host() -> str:
+    uname = getattr(os, "uname", None)
+    return uname().nodename if uname else os.environ.get("COMPUTERNAME", "")

@@ -1,0 +1,124 @@
+"""The methods of `Run` that a handler needs of the context it is called with: inputs, secrets, child runs."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from mlrun.errors import NotFound, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from mlrun.content.dataitem import DataItem
+    from mlrun.execution.task import Task
+    from mlrun.tracking.run import Run
+    from mlrun.tracking.runconfig import RunConfig
+
+__all__ = ["RunContext"]
+
+
+class RunContext:
+    """What a run knows of the task that it performs; a run that `init` opened has none.
+
+    Attributes:
+        task: the task; None outside a handler.
+        values: inputs that came as values, by name.
+    """
+
+    id: str
+    project: str
+    config: RunConfig
+    task: Task | None = None
+    values: Mapping[str, Any] = MappingProxyType({})
+
+    if TYPE_CHECKING:
+
+        @property
+        def store(self) -> Any:
+            """Where the run is kept."""
+
+        def flush(self) -> None:
+            """Bring everything to disk."""
+
+        def use_artifact(self, name: Any) -> DataItem:
+            """Record that it is used."""
+
+    @property
+    def uid(self) -> str:
+        """Its id."""
+        return self.id
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """A copy of its params, nested."""
+        return self.config.as_dict()
+
+    @property
+    def iteration(self) -> int:
+        """Its number among the iterations of its parent; 0 for a run of its own."""
+        return 0 if self.task is None else self.task.iteration or 0
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the run was given to read: paths, URLs or values by name; see `get_input`."""
+        if self.task is None:
+            return {}
+        return {**self.task.inputs, **self.values}
+
+    def get_input(self, key: str, url: Any = None) -> DataItem:
+        """Return an input as a `DataItem`; that an artifact was used is recorded.
+
+        Args:
+            key: its name.
+            url: what to read when the run was given no input of this name: a path, URL or artifact.
+
+        Raises:
+            NotFound: there is no such input, or it is not there.
+        """
+        from mlrun.execution.inputs import input_item
+
+        given = self.inputs
+        if key not in given and url is None:
+            raise NotFound(f"no input {key!r}{did_you_mean(key, given)}")
+        value = given.get(key, url)
+        if isinstance(value, str) and value.startswith("store://") and self.store is not None:
+            return self.use_artifact(value)
+        return input_item(value, self.store, self.project, key)
+
+    def get_dataitem(self, url: Any) -> DataItem:
+        """Return a path, URL or artifact as a `DataItem`."""
+        from mlrun.execution.inputs import input_item
+
+        return input_item(url, self.store, self.project)
+
+    def get_secret(self, key: str, default: str | None = None) -> str | None:
+        """Return the value of a secret that the function or project refers to, or of the environment.
+
+        The value is read where the work runs, is never recorded, and is hidden in what the run prints to errors.
+        """
+        from mlrun.execution.secrets import resolve_secret
+
+        references = {} if self.task is None else self.task.secrets
+        found: str | None = resolve_secret(key, references, default)
+        return found
+
+    def get_child_context(
+        self, with_parent_params: bool = False, **params: Any
+    ) -> AbstractContextManager[Run]:
+        """Open an iteration of this run, for a strategy of your own; use it in a `with` block.
+
+        Args:
+            with_parent_params: also give it this run's params.
+            **params: its params.
+        """
+        from mlrun.execution.child import child_run
+
+        return child_run(
+            cast("Run", self), {**(self.parameters if with_parent_params else {}), **params}
+        )
+
+    def commit(self, message: str = "", completed: bool = False) -> None:
+        """Bring everything logged so far to disk; what is logged is kept anyway, so no run needs it."""
+        self.flush()
