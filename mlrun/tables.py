@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES",
     "ARTIFACTS",
+    "FUNCTIONS",
+    "FUNCTION_TAGS",
     "LINEAGE",
     "LOGS",
     "METRICS",
@@ -148,9 +150,12 @@ def _c(spec: str) -> tuple[Column, ...]:
     return tuple(Column(n, t.rstrip("!-"), "!" not in t, "-" in t) for n, t in pairs)
 
 
+# `spec` is the project's document, as project.yaml holds it; null for a project that only has runs.
 PROJECTS = Table(
     "projects",
-    _c("name string! description string labels json created_at timestamp updated_at timestamp-"),
+    _c(
+        "name string! description string labels json created_at timestamp updated_at timestamp- spec json-"
+    ),
     key=("name",),
     kind="record",
 )
@@ -206,6 +211,19 @@ ALIASES = Table(
     key=("project", "key", "alias"),
     kind="record",
 )
+# A version is a distinct content; `hash` is that of `spec`. Rows are never changed.
+FUNCTIONS = Table(
+    "functions",
+    _c("project string! name string! hash string! spec json! created_at timestamp!"),
+    key=("project", "name", "hash"),
+    kind="record",
+)
+FUNCTION_TAGS = Table(
+    "function_tags",
+    _c("project string! name string! tag string! hash string! updated_at timestamp-"),
+    key=("project", "name", "tag"),
+    kind="record",
+)
 
 # `writer` and `seq` (the order of writing within a writer) break ties of time and make a row unique.
 _POINTS = """project string! run_id string! key string! step int64! time timestamp! value float64!
@@ -247,6 +265,6 @@ TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
         PROJECTS, RUNS, PARAMS, RESULTS, SUMMARIES, TAGS, ARTIFACTS, LINEAGE, ALIASES,
-        METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
+        FUNCTIONS, FUNCTION_TAGS, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
     )
 }  # fmt: skip

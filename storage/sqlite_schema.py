@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING
 
 from mlrun.contracts import Mark
 from mlrun.errors import StoreError, StoreVersionError
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TABLES, TAGS
+from mlrun.tables import (
+    ALIASES,
+    ARTIFACTS,
+    FUNCTION_TAGS,
+    FUNCTIONS,
+    LINEAGE,
+    PARAMS,
+    PROJECTS,
+    RESULTS,
+    RUNS,
+    SUMMARIES,
+    TABLES,
+    TAGS,
+)
 
 from .sqlite_connect import open_uri, transaction
 
@@ -42,9 +55,7 @@ __all__ = [
     "source",
 ]
 
-VERSION = 1
-# from version -> statements that bring a file to the next one; run in one transaction after a backup
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+VERSION = 2
 _APPLICATION_ID = 0x6D6C7231
 
 RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "record"}
@@ -87,12 +98,19 @@ def _tables() -> list[str]:
         )
     for table in RECORDS.values():
         if table is not RUNS and table not in _BY_RID:
-            columns = [_declare(c, required=not c.nullable) for c in table.columns]
-            made.append(f"create table {table.name} ({', '.join(columns)})")
-            made.append(f"create unique index {table.name}_key on {table.name} ({conflict(table)})")
+            made += _plain(table)
     numbers = ", ".join(f"{name(f)} integer not null" for f in Mark._fields)
     made.append(f"create table marks (writer text primary key, {numbers}) without rowid")
     return made
+
+
+def _plain(table: Table) -> list[str]:
+    """Return the statements that make a table as it is."""
+    columns = [_declare(c, required=not c.nullable) for c in table.columns]
+    return [
+        f"create table {table.name} ({', '.join(columns)})",
+        f"create unique index {table.name}_key on {table.name} ({conflict(table)})",
+    ]
 
 
 def _short(column: str, table: Table) -> str:
@@ -219,6 +237,18 @@ def make_indexes(connection: Connection, table: Table) -> None:
     """Make the indexes of a table that are not there."""
     for index, where in indexes(table).items():
         connection.execute(f"create index if not exists {index} on {where}")
+
+
+def _from_1(connection: Connection) -> None:
+    """Add functions and their tags, and the document of a project."""
+    connection.execute(f"alter table {PROJECTS.name} add column spec text")
+    for table in (FUNCTIONS, FUNCTION_TAGS):
+        for statement in _plain(table):
+            connection.execute(statement)
+
+
+# from version -> what brings a file to the next one; run in one transaction after a backup
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
 
 
 def _refuse_foreign(connection: Connection, path: str) -> None:

@@ -15,11 +15,22 @@ from mlrun.contracts import Mark
 from mlrun.errors import ConfigError, CorruptStore, StoreError, StoreVersionError
 from mlrun.registry import storage_class
 from mlrun.storage import sqlite_schema
-from mlrun.tables import ARTIFACTS, PARAMS, RUNS, SUMMARIES, TAGS
+from mlrun.tables import (
+    ARTIFACTS,
+    FUNCTION_TAGS,
+    FUNCTIONS,
+    PARAMS,
+    PROJECTS,
+    RUNS,
+    SUMMARIES,
+    TAGS,
+)
 from mlrun.testing.records_ops import RECORDS, artifact_op, rows_of, run_put, sample, value_put
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NOW = sqlite_schema.VERSION
 
 
 def opened(path: Path) -> Any:
@@ -98,10 +109,10 @@ def test_an_older_file_is_backed_up_and_migrated(
     def step(connection: Any) -> None:
         connection.execute("create table extra (x integer)")
 
-    monkeypatch.setattr(sqlite_schema, "VERSION", 2)
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", {1: step})
+    monkeypatch.setattr(sqlite_schema, "VERSION", NOW + 1)
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", {NOW: step})
     with closing(opened(path)) as store:
-        with pytest.raises(StoreVersionError, match="version 1"):
+        with pytest.raises(StoreVersionError, match=f"version {NOW}"):
             store.marks()
         store.create()
         store.create()
@@ -109,8 +120,31 @@ def test_an_older_file_is_backed_up_and_migrated(
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("select count(*) from extra").fetchone() == (0,)
     monkeypatch.undo()
-    with closing(opened(tmp_path / "mlrun.db.v1.bak")) as backup:
+    with closing(opened(tmp_path / f"mlrun.db.v{NOW}.bak")) as backup:
         assert rows_of(backup, PARAMS) == before
+
+
+def test_a_file_of_version_1_gets_functions_and_keeps_its_projects(tmp_path: Path) -> None:
+    path = tmp_path / "mlrun.db"
+    with closing(made(path, 2)) as old:
+        old.apply([("put", "projects", {"name": "p", "description": "d"})])
+    with closing(sqlite3.connect(path)) as db:
+        for statement in (
+            "drop table functions",
+            "drop table function_tags",
+            "alter table projects drop column spec",
+            "pragma user_version=1",
+        ):
+            db.execute(statement)
+    with closing(opened(path)) as store:
+        store.create()
+        row = {"project": "p", "name": "f", "hash": "h", "spec": "{}", "created_at": 1}
+        store.apply([("put", "functions", row)])
+        assert rows_of(store, FUNCTIONS) == [row]
+        assert rows_of(store, FUNCTION_TAGS) == []
+        [project] = rows_of(store, PROJECTS)
+        assert (project["description"], project["spec"]) == ("d", None)
+        assert len(rows_of(store, RUNS)) == 2
 
 
 def test_a_failed_migration_changes_nothing(
@@ -123,8 +157,8 @@ def test_a_failed_migration_changes_nothing(
         connection.execute("drop table tags")
         raise StoreError("power cut")
 
-    monkeypatch.setattr(sqlite_schema, "VERSION", 2)
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", {1: step})
+    monkeypatch.setattr(sqlite_schema, "VERSION", NOW + 1)
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", {NOW: step})
     with pytest.raises(StoreError, match="power cut"):
         opened(path).create()
     monkeypatch.undo()
