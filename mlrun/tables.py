@@ -30,6 +30,7 @@ __all__ = [
     "RESULTS",
     "ROLLUPS",
     "RUNS",
+    "SCHEDULES",
     "SUMMARIES",
     "SYSTEM_METRICS",
     "TABLES",
@@ -224,6 +225,17 @@ FUNCTION_TAGS = Table(
     key=("project", "name", "tag"),
     kind="record",
 )
+# What the scheduler starts by the clock. `target` says what is run and with which arguments; `place` names an executor
+# that keeps the clock itself, empty for `mlrun scheduler`. `fired_at` is the minute that was last begun.
+SCHEDULES = Table(
+    "schedules",
+    _c(
+        """project string! name string! cron string! timezone string target json! place string enabled bool
+        created_at timestamp fired_at timestamp last_run string last_state string updated_at timestamp-"""
+    ),
+    key=("project", "name"),
+    kind="record",
+)
 
 # `writer` and `seq` (the order of writing within a writer) break ties of time and make a row unique.
 _POINTS = """project string! run_id string! key string! step int64! time timestamp! value float64!
@@ -265,6 +277,6 @@ TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
         PROJECTS, RUNS, PARAMS, RESULTS, SUMMARIES, TAGS, ARTIFACTS, LINEAGE, ALIASES,
-        FUNCTIONS, FUNCTION_TAGS, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
+        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
     )
 }  # fmt: skip

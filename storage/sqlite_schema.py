@@ -26,6 +26,7 @@ from mlrun.tables import (
     PROJECTS,
     RESULTS,
     RUNS,
+    SCHEDULES,
     SUMMARIES,
     TABLES,
     TAGS,
@@ -240,9 +241,9 @@ def make_indexes(connection: Connection, table: Table) -> None:
 
 
 def _from_1(connection: Connection) -> None:
-    """Add functions and their tags, and the document of a project."""
+    """Add functions, their tags and schedules, and the document of a project."""
     connection.execute(f"alter table {PROJECTS.name} add column spec text")
-    for table in (FUNCTIONS, FUNCTION_TAGS):
+    for table in (FUNCTIONS, FUNCTION_TAGS, SCHEDULES):
         for statement in _plain(table):
             connection.execute(statement)
 

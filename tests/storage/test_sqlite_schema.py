@@ -132,6 +132,7 @@ def test_a_file_of_version_1_gets_functions_and_keeps_its_projects(tmp_path: Pat
         for statement in (
             "drop table functions",
             "drop table function_tags",
+            "drop table schedules",
             "alter table projects drop column spec",
             "pragma user_version=1",
         ):
