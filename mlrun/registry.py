@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-__all__ = ["executor_class", "storage_class", "storage_schemes"]
+__all__ = ["executor_class", "storage_class"]
 
 # scheme -> (module:class, extra that brings the driver)
 _STORAGES = {
@@ -30,11 +30,6 @@ _EXECUTORS = {
     "ray-job": ("mlrun.executors.ray_job:RayJobExecutor", "ray"),
     "kuberay": ("mlrun.executors.kuberay:KubeRayExecutor", "k8s"),
 }
-
-
-def storage_schemes() -> list[str]:
-    """Return the schemes that `storage_class` knows, strangers' included."""
-    return sorted({*_STORAGES, *(e.name for e in _entry_points("mlrun.storages"))})
 
 
 def storage_class(url: str) -> Any:

@@ -30,7 +30,6 @@ __all__ = [
     "Table",
     "Video",
     "body_of",
-    "is_media",
     "log_value",
 ]
 
@@ -162,17 +161,6 @@ class Table(Media):
             else frames.rows_to_frame(self.data, self.columns)
         )
         return frames.encode(framed, "table")
-
-
-def is_media(value: Any) -> bool:
-    """Whether this is a wrapper, frame, picture, figure or array; imports nothing and costs microseconds."""
-    return (
-        isinstance(value, Media)
-        or frames.is_frame(value)
-        or images.is_picture(value)
-        or arrays.is_array(value)
-        or figures.is_figure(value)
-    )
 
 
 def body_of(value: Any) -> Body:
