@@ -25,6 +25,7 @@ __all__ = ["KubeJob"]
 JOBS = "rayjobs"
 _ENDED = ("Complete", "Failed", "ValidationFailed")
 _SETTLE = 20.0  # seconds that a log may lag behind the end of its job
+_QUIET = 2  # reads of a whole log without anything new, after the end of its job
 _GONE_TIMEOUT = 300.0
 End = tuple[Literal["completed", "error", "aborted", "lost"], Any]
 
@@ -66,6 +67,7 @@ class KubeJob:
             self._finish("error", failure or ExecutorError("the call could not be sent"))
             return
         watch.note(found)
+        watch.listen(name, self._heard)
         self._thread = threading.Thread(target=self._follow, name=f"mlrun-{name}", daemon=True)
         self._thread.start()
 
@@ -95,6 +97,7 @@ class KubeJob:
             return value
         kind = {"aborted": JobAborted, "lost": JobLost}.get(state, JobError)
         cause = value.error if isinstance(value, Outcome) else value
+        cause = cause if isinstance(cause, BaseException) else None
         text = value.traceback if isinstance(value, Outcome) else str(value)
         raise kind(f"{self.id}: {text.strip() or state}") from cause
 
@@ -107,18 +110,7 @@ class KubeJob:
         if self._status().get("jobDeploymentStatus") in _ENDED and self._settled():
             return  # it had ended, and only its log was not read to the end
         self._cancelled = True
-        cluster, job_id = self._status().get("rayClusterName", ""), self._status().get("jobId", "")
-        self._client.delete(JOBS, self.id, self._uid)
-        deadline = time.monotonic() + _GONE_TIMEOUT
-        attempt = 0
-        while (found := self._client.get(JOBS, self.id)) and found["metadata"]["uid"] == self._uid:
-            if time.monotonic() > deadline:
-                raise ExecutorError(
-                    f"{self.id} is still there {_GONE_TIMEOUT:g} s after its deletion"
-                )
-            self._watch.wait(pause(attempt, most=2.0), lambda: self._watch_says_gone())
-            attempt += 1
-        self._wait_for_work(cluster, job_id, deadline)
+        self._delete()
         self._finish("aborted", "it was cancelled")
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
@@ -151,6 +143,23 @@ class KubeJob:
         with self._changed:
             return self._changed.wait_for(lambda: self._end is not None, _SETTLE + 5.0)
 
+    def _delete(self) -> None:
+        """Delete the RayJob, and wait until it and its work are gone."""
+        assert self._client is not None
+        assert self._watch is not None
+        cluster, job_id = self._status().get("rayClusterName", ""), self._status().get("jobId", "")
+        self._client.delete(JOBS, self.id, self._uid)
+        deadline = time.monotonic() + _GONE_TIMEOUT
+        attempt = 0
+        while (found := self._client.get(JOBS, self.id)) and found["metadata"]["uid"] == self._uid:
+            if time.monotonic() > deadline:
+                raise ExecutorError(
+                    f"{self.id} is still there {_GONE_TIMEOUT:g} s after its deletion"
+                )
+            self._watch.wait(pause(attempt, most=2.0), self._watch_says_gone)
+            attempt += 1
+        self._wait_for_work(cluster, job_id, deadline)
+
     def _wait_for_work(self, cluster: str, job_id: str, deadline: float) -> None:
         """Wait until nothing of it runs: its pods are gone, or Ray says that the job has ended."""
         assert self._client is not None
@@ -177,6 +186,16 @@ class KubeJob:
             self._changed.notify_all()
         self._log.end()
 
+    def _is_over(self) -> bool:
+        """Whether nothing more will happen to the RayJob, or nobody wants to know."""
+        ended = self._status().get("jobDeploymentStatus", "") in _ENDED
+        return ended or self._watch_says_gone() or self._detached
+
+    def _heard(self) -> None:
+        # a log may be open for ever, though its job is over: a deadline stops no process
+        if self._source is not None and self._is_over():
+            self._source.interrupt()
+
     def _follow(self) -> None:
         try:
             self._read_to_the_end()
@@ -184,26 +203,27 @@ class KubeJob:
             self._finish("lost", ExecutorError(f"{self.id} could not be followed: {error}"))
 
     def _read_to_the_end(self) -> None:
-        attempt, ended_at, retrying = 0, 0.0, False
+        attempt, quiet, ended_at, retrying = 0, 0, 0.0, False
         retries = self._spec.get("backoffLimit", 0)
         while not self._detached and self._end is None:
             status, gone = self._status(), self._watch_says_gone()
             deployment = status.get("jobDeploymentStatus", "")
-            over = gone or (deployment in _ENDED)
+            over = gone or deployment in _ENDED
             if deployment == "Retrying" and not retrying:
                 self._reader, self._source = (
                     OutcomeReader(),
                     None,
                 )  # another attempt tells its own end
             retrying = deployment == "Retrying"
-            progress = self._read_log(status, follow=not over)
+            progress, whole = self._read_log(status, follow=not over)
             outcome = self._reader.outcome
             if outcome is not None and (over or outcome.ok or not retries):
                 self._finish(*_end_of(outcome))
             elif over:
                 ended_at = ended_at or time.monotonic()
-                # whoever printed the log may still be at it; what never started prints nothing
-                if gone or not self._reader.started or time.monotonic() - ended_at > _SETTLE:
+                quiet = quiet + 1 if whole and not progress else 0
+                # whoever printed the log may lag behind, or be hard to reach
+                if gone or quiet > _QUIET or time.monotonic() - ended_at > _SETTLE:
                     self._finish(*self._without_outcome(status, gone=gone))
             attempt = 0 if progress else attempt + 1
             if self._end is None:
@@ -213,22 +233,25 @@ class KubeJob:
         assert self._watch is not None
         self._watch.wait(seconds, lambda: self._status() != seen or self._watch_says_gone())
 
-    def _read_log(self, status: dict[str, Any], *, follow: bool) -> bool:
-        """Take what the log has; returns whether it had anything, with `follow` only once it ended or broke."""
+    def _read_log(self, status: dict[str, Any], *, follow: bool) -> tuple[bool, bool]:
+        """Take what the log has: with `follow`, until it ends or breaks.
+
+        Returns:
+            Whether there was anything, and whether it was read to its end.
+        """
         source = self._source = self._source or self._open_log(status)
         progress = False
-        if source is None:
-            return False
         try:
-            for line in source.read(follow=follow):
+            lines = source.read(follow=follow, over=self._is_over) if source is not None else ()
+            for line in lines:
                 progress = True
                 if (rest := self._reader.rest_of(line)) is not None:
                     self._log.add(rest)
                 if self._reader.outcome is not None or self._detached:
                     break
         except (*BROKEN, ExecutorError):
-            return progress  # the next round goes on behind the last line
-        return progress
+            return progress, False  # the next round goes on behind the last line
+        return progress, True
 
     def _open_log(self, status: dict[str, Any]) -> PodLog | DashboardLog | None:
         assert self._client is not None
@@ -251,22 +274,19 @@ class KubeJob:
         tail = "\n".join(self._log.tail(20))
         text = f"{reason}: {message}".strip(": ") + (f"\n{tail}" if tail else "")
         if reason in ("DeadlineExceeded", "PreRunningDeadlineExceeded"):
-            if reason == "DeadlineExceeded" and self._ran:
-                self._stop_overdue()
+            if reason == "DeadlineExceeded" and status.get("jobStatus"):
+                self._delete()  # the operator only gives up: the work would run on until the TTL
                 return ("aborted", f"its time limit is over. {text}")
             assert self._client is not None
             waits = why_waiting(self._client, f"ray.io/cluster={status.get('rayClusterName', '')}")
             return ("error", ExecutorError(f"it did not start in time. {waits or text}"))
         if status.get("jobStatus") == "STOPPED":
             return ("aborted", f"it was stopped. {text}")
+        if status.get("jobStatus") == "SUCCEEDED":
+            return ("lost", f"it succeeded, but the log that had its value is gone. {text}")
         if self._reader.started or reason == "JobStatusCheckTimeoutExceeded":
             return ("lost", f"the process that made the call is gone. {text}")
         return ("error", ExecutorError(text or "the call was not made"))
-
-    def _stop_overdue(self) -> None:
-        """End what runs on in a cluster that is not the job's own: there the operator only gives up."""
-        if not self._own_cluster and self._client is not None:
-            self._client.delete(JOBS, self.id, self._uid)
 
 
 def _end_of(outcome: Outcome) -> End:

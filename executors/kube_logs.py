@@ -17,7 +17,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .kube_client import KubeClient
 
@@ -91,8 +91,10 @@ class PodLog:
         self._same = 0  # lines taken of that time
         self._response: Any = None
 
-    def read(self, *, follow: bool) -> Iterator[str]:
+    def read(self, *, follow: bool, over: Callable[[], bool]) -> Iterator[str]:
         """Yield lines that were not yielded before; with `follow`, until the container ends or the line breaks.
+
+        `over` is asked once the log is open, so that an `interrupt` just before is not missed.
 
         Raises:
             ApiException, HTTPError, OSError, ValueError: broken; call it again later.
@@ -106,6 +108,8 @@ class PodLog:
         try:
             if response.status != 200:
                 raise ApiException(status=response.status, reason="log")
+            if follow and over():
+                return
             told = 0  # lines of the time `seen` that are told again
             for line in _text_lines(response, whole=follow):
                 time, _, text = line.partition(" ")
@@ -154,7 +158,7 @@ class DashboardLog:
         self._client, self._cluster, self._job_id = client, cluster, job_id
         self._taken = 0
 
-    def read(self, *, follow: bool) -> Iterator[str]:
+    def read(self, *, follow: bool, over: Callable[[], bool]) -> Iterator[str]:
         """Yield the whole lines that were not yielded before; errors as `PodLog.read`."""
         text = str(self._ask(f"api/jobs/{self._job_id}/logs").get("logs", ""))
         whole = text if not follow else text[: text.rfind("\n") + 1]

@@ -47,6 +47,7 @@ class KubeWatch:
         self._changed = threading.Condition()
         self._known: dict[str, dict[str, Any]] = {}
         self._gone: set[str] = set()
+        self._listeners: dict[str, Callable[[], object]] = {}
         self._closed = False
         self._response: Any = None
         self._thread: threading.Thread | None = None
@@ -77,10 +78,16 @@ class KubeWatch:
             self._changed.wait_for(lambda: self._closed or until(), seconds)
             return until()
 
+    def listen(self, name: str, heard: Callable[[], object]) -> None:
+        """Call `heard()` after every change of a resource, from the watch's thread."""
+        with self._changed:
+            self._listeners[name] = heard
+
     def forget(self, name: str) -> None:
         """Let go of a resource that nobody asks for any more."""
         with self._changed:
             self._known.pop(name, None)
+            self._listeners.pop(name, None)
             self._gone.discard(name)
 
     def close(self) -> None:
@@ -101,7 +108,7 @@ class KubeWatch:
             try:
                 if not version:
                     items, version = self._client.listed(self._plural, self._selector)
-                    self._relisted(items)
+                    self._relisted(items, version)
                 for event in self._events(version):
                     attempt = 0
                     version = self._heard(event)
@@ -117,20 +124,33 @@ class KubeWatch:
             attempt += 1
             self.wait(pause(attempt - 1), lambda: False)
 
-    def _relisted(self, items: list[dict[str, Any]]) -> None:
+    def _relisted(self, items: list[dict[str, Any]], version: str) -> None:
         self.lists += 1
         with self._changed:
             names = {item["metadata"]["name"] for item in items}
-            self._gone |= set(self._known) - names
+            # what was made after the list was drawn up is missing in it, and not gone
+            missing = {
+                name
+                for name, item in self._known.items()
+                if name not in names and _version(item) <= int(version)
+            }
+            self._gone |= missing
             for item in items:
                 self._take(item)
             self._changed.notify_all()
+            listeners = list(self._listeners.values())
+        for heard in listeners:
+            heard()
 
-    def _take(self, found: dict[str, Any]) -> None:
+    def _take(self, found: dict[str, Any], *, gone: bool = False) -> None:
         name = found["metadata"]["name"]
         old = self._known.get(name)
-        if old is None or _version(found) >= _version(old):
-            self._known[name] = found
+        if old is not None and _version(found) < _version(old):
+            return
+        self._known[name] = found
+        if gone:
+            self._gone.add(name)
+        elif old is None or _version(found) > _version(old):
             self._gone.discard(name)
 
     def _events(self, version: str) -> Iterator[dict[str, Any]]:
@@ -160,11 +180,11 @@ class KubeWatch:
         version = str(found["metadata"]["resourceVersion"])
         if kind != "BOOKMARK":
             with self._changed:
-                if kind == "DELETED":
-                    self._gone.add(found["metadata"]["name"])
-                else:
-                    self._take(found)
+                self._take(found, gone=kind == "DELETED")
                 self._changed.notify_all()
+                heard = self._listeners.get(found["metadata"]["name"])
+            if heard is not None:
+                heard()
         return version
 
 
