@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TERMINAL_STATES", "RunView", "get_run"]
 
+_READ = frozenset({"_row", "params", "results", "tags", "summaries", "summary"})
+
 TERMINAL_STATES = frozenset({"completed", "error", "aborted", "lost", "skipped"})
 
 
@@ -47,10 +49,33 @@ class RunView:
         tags: in alphabetical order. `labels`: a dict. `provenance`: git, host, packages and so on, a dict.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    params: dict[str, Any]
+    results: dict[str, Any]
+    tags: list[str]
+    summaries: pl.DataFrame
+    summary: dict[str, float]
+    _row: dict[str, Any]
+
+    def __init__(self, store: Store, run_id: str, *, later: bool = False) -> None:
+        """Read a run.
+
+        Args:
+            store: where it is.
+            run_id: its id.
+            later: read it when somebody first asks, for a caller who knows that it is there.
+
+        Raises:
+            NotFound: there is no such run.
+        """
         self.id = run_id
         self.store = store
-        self.refresh()
+        if not later:
+            self.refresh()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _READ or "store" not in self.__dict__:
+            raise AttributeError(f"a RunView has no {name!r}{did_you_mean(name, dir(type(self)))}")
+        return self.refresh().__dict__[name]
 
     def refresh(self) -> RunView:
         """Read the run again; returns itself."""
@@ -62,10 +87,10 @@ class RunView:
         self._row = found[0]
         self.params = _values(tables[PARAMS.name])
         self.results = _values(tables[RESULTS.name])
-        self.tags: list[str] = sorted(tables[TAGS.name]["tag"].to_list())
+        self.tags = sorted(tables[TAGS.name]["tag"].to_list())
         self.summaries = tables[SUMMARIES.name].sort("key")
         last = self.summaries.select(aggregate("last")).to_series()
-        self.summary: dict[str, float] = dict(zip(self.summaries["key"], last, strict=True))
+        self.summary = dict(zip(self.summaries["key"], last, strict=True))
         return self
 
     @property

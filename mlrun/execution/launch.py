@@ -99,7 +99,7 @@ def run(
     )
     if not watch:
         dispatch.start(task, values)
-        return RunView(store, task.run_id)
+        return RunView(store, task.run_id, later=True)
     return finished(store, task.run_id, dispatch.perform(task, values))
 
 
@@ -124,7 +124,7 @@ def finished(store: Store, run_id: str, outcome: Mapping[str, Any]) -> RunView:
     Raises:
         RunError: it ended in error, was lost or aborted.
     """
-    view = RunView(store, run_id)
+    view = RunView(store, run_id, later=True)
     if outcome["state"] not in ("completed", "skipped"):
         said = outcome["error"] or view.error or "no message"
         raise RunError(f"run {view.name!r} ended as {outcome['state']}: {said}", view)
