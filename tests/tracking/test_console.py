@@ -12,7 +12,6 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 from mlrun.tracking.console import MAX_LINE, ConsoleCapture, capture
 
@@ -165,21 +164,6 @@ def test_carriage_returns_leave_the_last_state(
     assert shown(streams[0]) == "".join(writes)
 
 
-@given(st.lists(st.text("ab\n\u00e9", max_size=6), max_size=30))
-def test_however_writes_are_cut_the_lines_are_those_of_the_text(writes: list[str]) -> None:
-    got = Heard()
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        one = capture(got)
-        for text in writes:
-            sys.stdout.write(text)
-        one.stop()
-    expected = "".join(writes).split("\n")
-    if not expected[-1]:
-        expected.pop()
-    assert got.lines() == expected
-    assert out.getvalue() == "".join(writes)
-
-
 @on_streams
 def test_huge_line_is_cut_with_a_note(streams: Streams, heard: Heard) -> None:
     one = capture(heard)
@@ -318,23 +302,6 @@ def test_errors_of_the_stream_are_the_printers_own(streams: Streams, heard: Hear
         print("too late")
     one.stop()
     assert heard.lines() == []
-
-
-def test_streams_that_are_not_there_or_cannot_be_wrapped(
-    monkeypatch: pytest.MonkeyPatch, heard: Heard
-) -> None:
-    class Fixed:
-        __slots__ = ()
-
-        def write(self, text: str) -> int:
-            return len(text)
-
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", Fixed())
-    one = capture(heard)
-    print("lost", file=sys.stderr)
-    one.stop()
-    assert heard == []
 
 
 @on_streams
