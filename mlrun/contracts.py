@@ -26,6 +26,7 @@ __all__ = [
     "CanCheck",
     "CanCompact",
     "CanDeleteRuns",
+    "CanGather",
     "CanLookup",
     "CanSweep",
     "CanSync",
@@ -264,6 +265,15 @@ class CanCompact(Protocol):
 
     def compact(self, table: Table, *, keep_hours: float = 1.0) -> dict[str, int]:
         """Rewrite small files sorted, then free files older than `keep_hours`; rows do not change. Returns counts."""
+        ...
+
+
+@runtime_checkable
+class CanGather(Protocol):
+    """Can keep its files few while it grows, at a cost that follows what was appended."""
+
+    def gather(self, table: Table) -> dict[str, int]:
+        """Merge small files once many have gathered; rows and marks do not change. Returns counts as `compact` does."""
         ...
 
 

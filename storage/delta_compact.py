@@ -1,5 +1,8 @@
 """Rewrite files of a Delta table: merge small ones in sort order, leave out deleted runs, free what nothing needs.
 
+`compact` merges whatever is small. `gather` merges only what is worth it while the table grows: its cost follows what
+was appended since, and it keeps the files few.
+
 The merge reads sorted files side by side, a slice of each at a time, so its memory does not grow with the table.
 """
 
@@ -27,9 +30,12 @@ if TYPE_CHECKING:
 
     from .delta_log import DeltaLog, State
 
-__all__ = ["compact", "delete_runs"]
+__all__ = ["GATHER_FILES", "compact", "delete_runs", "gather"]
 
 SMALL_BYTES = FILE_BYTES // 2
+GATHER_FILES = 16  # of about one size: every file that a chart opens costs it a millisecond or two
+_ALIKE = 2  # times all smaller files together: a larger one would be rewritten for too little
+_TRIFLE_BYTES = 1 << 20  # rewriting this costs next to nothing
 _MERGE_FILES = 256  # at once; more are merged in rounds
 _MERGE_ROWS = 1 << 20  # held in memory, over all files
 _ORPHAN_HOURS = 1.0  # a file younger than this may be about to be committed
@@ -49,6 +55,17 @@ def compact(log: DeltaLog, *, keep_hours: float) -> dict[str, int]:
     if log.state().version >= 0:
         log.checkpoint()
         counts["files_freed"] = _free(log, keep_hours)
+    return counts
+
+
+def gather(log: DeltaLog, *, keep_hours: float) -> dict[str, int]:
+    """Merge small files once enough of one size gathered, then free; see `DeltaSeries.gather`."""
+    counts = {"files_merged": 0, "files_written": 0, "files_freed": 0}
+    if chosen := _gathered(log.state()):
+        written = _rewrite(log, chosen, _merged(log, chosen), same_rows=True)
+        if written is not None:  # else another process rewrites the same files
+            counts["files_merged"], counts["files_written"] = len(chosen), len(written)
+            counts["files_freed"] = _free(log, keep_hours)
     return counts
 
 
@@ -84,6 +101,26 @@ def _choose(state: State) -> list[DataFile]:
     small = [f for f in state.files if f.size < SMALL_BYTES]
     small.sort(key=lambda f: f.path)  # names are in the order of writing
     return small[:_MERGE_FILES] if len(small) > 1 else []
+
+
+def _gathered(state: State) -> list[DataFile]:
+    """Pick small files of about one size, if there are enough of them, and all that are smaller still.
+
+    A file joins smaller ones when it is at most twice as large as all of them together, so each merge that rewrites a
+    row puts it into a file half as large again at least: a row is rewritten a few times, however long the table grows.
+    """
+    chosen: list[DataFile] = []
+    total = alike = 0
+    small = (f for f in state.files if f.size < SMALL_BYTES)
+    for file in sorted(small, key=lambda f: (f.size, f.path)):
+        if file.size > max(_ALIKE * total, _TRIFLE_BYTES):
+            if alike >= GATHER_FILES:
+                break
+            alike = 0
+        chosen.append(file)
+        total += file.size
+        alike += 1
+    return chosen[:_MERGE_FILES] if alike >= GATHER_FILES else []
 
 
 def _rewrite(

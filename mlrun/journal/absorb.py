@@ -9,6 +9,8 @@ Law.
     Series take whole sealed segments; records and summaries take a log up to any record, a segment up to any row.
     A dead writer's slot is adopted: its lock is held through commit and unlink, so that no new process claims it.
     A file is unlinked when every store that has something of it has its mark past it.
+    Last, small rollup files are merged once many have gathered. That is a commit of its own, which moves no mark and no
+    row: a kill before it leaves more files, nothing else.
 """
 
 from __future__ import annotations
@@ -184,9 +186,9 @@ def absorb(store: Store, *, wait: bool) -> dict[str, int]:
     Returns:
         Counts: `points`, `lines` and `files` moved; empty if `wait` is off and another absorber is at work.
     """
-    from mlrun.journal.series import (
-        absorb_series,  # loads pyarrow and Polars, which absorb_records must not
-    )
+    # these load pyarrow and Polars, which absorb_records must not
+    from mlrun.journal.absorb_rollups import gather_rollups
+    from mlrun.journal.series import absorb_series
 
     store.prepare()
     lock = FileLock(store.journal / "absorb.lock")
@@ -200,6 +202,7 @@ def absorb(store: Store, *, wait: bool) -> dict[str, int]:
             _record_lost(store, adopted)
             for name, number in absorb_series(store).items():
                 counts[name] += number
+        gather_rollups(store)
     finally:
         lock.release()
     return counts
