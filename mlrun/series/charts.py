@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chart"]
 
-_LONG = 1  # block of 64 rows for every point wanted: below that, reading all rows costs no more
-_BLOCKS_PER_POINT = (
-    0.75  # at least, with four candidates each; the next finer level has 8 times as many
-)
+# at least, with four candidates each; the next finer level has 8 times as many. Fewer of the finest: all rows are read
+_BLOCKS_PER_POINT = 0.75
 _NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
 
@@ -85,7 +83,7 @@ def _long_series(
     where = PointFilter(run_ids=query.run_ids, keys=keys, levels=(WHOLE,))
     columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
-    enough = block_rows(0) * _LONG * query.points
+    enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
     total = parts.group_by("run_id", "key").agg(
         pl.col("count").sum(), pl.col("count").min().alias("least")
     )
