@@ -18,6 +18,7 @@ from mlrun.errors import MlrunError
 from mlrun.ids import now_us
 from mlrun.tables import RUNS, SYSTEM_METRICS
 from mlrun.tracking.background import later, submit
+from mlrun.tracking.importing import importing
 
 if TYPE_CHECKING:
     from mlrun.config import Settings
@@ -190,10 +191,12 @@ def _tend(run: Run) -> None:
 
 def _load_the_end() -> None:
     """Load what the end of a run needs, so that `finish()` and the interpreter's end do not wait for imports."""
-    from mlrun.registry import storage_class
+    with importing():
+        from mlrun.registry import storage_class
 
-    import_module("mlrun.journal.absorb")
-    storage_class("sqlite://")
+        import_module("mlrun.journal.absorb")
+        import_module("mlrun.journal.waiting")
+        storage_class("sqlite://")
 
 
 def _gather_for_waiting() -> None:
@@ -209,8 +212,12 @@ def _gather_for_waiting() -> None:
 
 
 def _gather(settings: Settings, store: Store) -> dict[str, Any]:
-    from mlrun.tracking.provenance import gather
+    with importing():
+        from mlrun.registry import storage_class
+        from mlrun.tracking.provenance import gather
 
+        import_module("mlrun.tracking.gpu")
+        storage_class("file://")
     facts = gather(settings)
     # hundreds of names: stored once for all runs of the same environment
     packages = facts.pop("packages", None)

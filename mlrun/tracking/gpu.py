@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mlrun.tracking.importing import importing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,7 +58,8 @@ def gpus() -> list[GPU]:
     Takes tens of milliseconds the first time; never raises.
     """
     try:
-        nvml: Any = import_module("pynvml")
+        with importing():
+            nvml: Any = import_module("pynvml")
         nvml.nvmlInit()
         return [GPU(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
     except Exception:  # noqa: BLE001 - no module, no driver, no permission: there are no GPUs to watch

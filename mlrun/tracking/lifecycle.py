@@ -10,7 +10,8 @@
 | kill -9, a crash of the interpreter, power loss  | lost: readers see that the writer is dead     |
 
 The SIGTERM handler only notes the signal and raises `SystemExit(143)`; it takes no lock and writes nothing, and while
-the runs of a script are being ended it lets that go on. It is installed by the first `init`, in the main thread, and
+the runs of a script are being ended it lets that go on. A run whose end it interrupts is open again, to be ended as
+aborted. It is installed by the first `init`, in the main thread, and
 only over the default handler: a handler of the user's stays. A forked child gets the default handler back and never
 ends its parent's runs. A worker process of `multiprocessing` leaves without the interpreter's end: its own runs end
 as the worker does, by a finalizer of `multiprocessing`.
@@ -36,9 +37,9 @@ __all__ = [
     "closed",
     "end_all",
     "install",
+    "is_open",
     "opened",
     "outcome_of",
-    "signalled",
     "traceback_text",
 ]
 
@@ -52,7 +53,6 @@ _ends_with_worker = False
 _ending = False
 _signal = ""
 _exit_note: tuple[Any, dict[int, tuple[int, int]]] | None = None
-_sys_exit = sys.exit
 _error_at_fork: BaseException | None = None  # what the parent was handling then
 
 
@@ -64,6 +64,11 @@ def opened(run: Run) -> None:
 def closed(run: Run) -> None:
     """Forget a run that has ended."""
     _live.pop(id(run), None)
+
+
+def is_open(run: Run) -> bool:
+    """Whether the run would be ended at the interpreter's end."""
+    return id(run) in _live
 
 
 def close_at_exit(writer: Writer) -> None:
@@ -82,11 +87,6 @@ def install() -> None:
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _on_sigterm)
-
-
-def signalled() -> str:
-    """Return the name of the signal that is ending this process, or an empty text."""
-    return _signal
 
 
 def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
@@ -151,12 +151,21 @@ def end_all(error: BaseException | None = None) -> None:
 
     Args:
         error: what is ending the process; default what the interpreter noted.
+
+    Raises:
+        SystemExit, KeyboardInterrupt: what interrupted it, once all is done.
     """
     global _ending  # told to the SIGTERM handler
     _ending = True
+    stopped: BaseException | None = None
     try:
         for key, run in list(_live.items()):
-            run.end(*(_verdict(key, run) if error is None else outcome_of(error)))
+            try:
+                run.end(*(_verdict(key, run) if error is None else outcome_of(error)))
+            except (SystemExit, KeyboardInterrupt) as interrupt:
+                # the run is open again, and nobody else would end it now
+                stopped = interrupt
+                run.end(*outcome_of(interrupt))
         from mlrun.tracking.background import drain
 
         drain(_EXIT_WAIT)
@@ -167,6 +176,8 @@ def end_all(error: BaseException | None = None) -> None:
                 writer.close()
     finally:
         _ending = False
+    if stopped is not None:
+        raise stopped
 
 
 def _end_with_worker() -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from mlrun.journal.writer import Channel
 
-__all__ = ["PointLog"]
+__all__ = ["MAX_STEP", "PointLog"]
 
+MAX_STEP = 2**63 - 1
 _NO_KEYS: frozenset[str] = frozenset()
 
 
@@ -72,20 +73,21 @@ class PointLog:
 
     def log(self, data: Any, step: Any = None) -> None:
         """Publish one call's values at one step; never raises."""
-        if step is None:
+        at = step
+        if at is None:
             # no call stands between the two: another thread cannot take the same step
-            step = self.step
-            self.step = step + 1
-        elif step.__class__ is int:
-            self.step = step + 1
+            at = self.step
+            self.step = at + 1
+        elif at.__class__ is int:
+            self.step = at + 1
         else:
-            step = self._integral(step)
+            at = self._integral(at)
         try:
-            if data.keys() <= self._known and self._log(data, step):  # type: ignore[misc]  # None only while no key is known
+            if data.keys() <= self._known and self._log(data, at):  # type: ignore[misc]  # None only while no key is known
                 return
         except Exception:  # noqa: BLE001  the slow way finds out what it was, and says so
             pass
-        self._log_slowly(data, step)
+        self._log_slowly(data, self._last_step() if step is None and at > MAX_STEP else at)
 
     def close(self) -> None:
         """Refuse what comes from here on, with one warning."""
@@ -103,9 +105,18 @@ class PointLog:
                 "step",
                 f"step must be a whole number, not {pretty(step):.80}: the automatic step is used",
             )
-            number = self.step
+            number = self.step if self.step <= MAX_STEP else self._last_step()
         self.step = number + 1
         return number
+
+    def _last_step(self) -> int:
+        """Stay at the last step there is: the points are worth more than their order."""
+        self.step = MAX_STEP + 1
+        self._warn(
+            "last step",
+            f"there is no step after {MAX_STEP}: further values without a step are stored there",
+        )
+        return MAX_STEP
 
     def _log_slowly(self, data: Any, step: int) -> None:
         try:
@@ -131,7 +142,7 @@ class PointLog:
             self.refused += len(tree)
             self._warn("closed", "log() after the run was finished: nothing is stored")
             return
-        if not -(2**63) <= step < 2**63:
+        if not -MAX_STEP - 1 <= step <= MAX_STEP:
             self.step = 0
             self.refused += len(tree)
             self._warn("range", f"step {step:.3e} is beyond 64 bits: nothing is stored")

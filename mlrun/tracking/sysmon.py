@@ -12,6 +12,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mlrun.tracking.importing import importing
+
 if TYPE_CHECKING:
     from mlrun.config import Settings
     from mlrun.tracking.gpu import GPU
@@ -119,7 +121,8 @@ class Sampler:
         self._gpus: list[GPU] = []
         self._last: dict[str, tuple[float, float]] = {}
         try:
-            import psutil
+            with importing():
+                import psutil
 
             self._psutil = psutil
             self._process = psutil.Process()

@@ -106,6 +106,29 @@ def test_a_step_beyond_64_bits_is_refused_and_counted(points: Points, warned: Wa
     assert run.dropped == 1
 
 
+def test_after_the_last_step_there_is_values_stay_at_it(points: Points, warned: Warned) -> None:
+    run = mlrun.init()
+    last = 2**63 - 1
+    with warned() as messages:
+        run.log({"a": 1.0}, step=last)
+        assert run.step == last
+        run.log({"a": 2.0})
+        run.log({"a": 3.0, "b": 3.0})
+        run.log({"a": 4.0}, step="no step")  # type: ignore[arg-type]
+    assert [(k, v) for k, s, v in points(run.id) if s == last] == [
+        ("a", 1.0),
+        ("a", 2.0),
+        ("a", 3.0),
+        ("b", 3.0),
+        ("a", 4.0),
+    ]
+    assert run.dropped == 0
+    assert len([m for m in messages if "no step after" in m]) == 1
+    run.log({"a": 5.0}, step=7)
+    run.log({"a": 6.0})
+    assert [s for _, s, v in points(run.id) if v > 4] == [7, 8]
+
+
 @pytest.mark.parametrize(
     ("value", "stored"),
     [

@@ -47,6 +47,20 @@ def test_a_resumed_run_goes_on_where_it_was() -> None:
     )
 
 
+def test_a_run_that_ended_at_the_last_step_there_is_goes_on_there(
+    warned: Callable[[], Any],
+) -> None:
+    last = 2**63 - 1
+    with mlrun.init(id="r") as run:
+        run.log({"a": 1.0}, step=last)
+    with warned() as messages, mlrun.init(id="r", resume="must") as run:
+        run.log({"a": 2.0})
+        run.log({"a": 3.0})
+    assert mlrun.metrics("r").select("step", "value").rows() == [(last, v) for v in (1.0, 2.0, 3.0)]
+    assert len(messages) == 1
+    assert run.dropped == 0
+
+
 def test_allow_makes_a_run_or_goes_on_with_it() -> None:
     one = mlrun.init(id="r", resume="allow")
     assert not one.resumed
