@@ -178,7 +178,7 @@ def _refused(store: Store) -> Iterator[Finding]:
     try:
         count = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line)
     except FileNotFoundError:
-        return
+        return  # nothing was ever set aside
     yield Finding(
         "note", "journal/rejected.jsonl", f"{count} records fit no table and were set aside there"
     )

@@ -80,5 +80,5 @@ def _json(text: Any) -> dict[str, Any]:
     try:
         value = json.loads(text) if text else {}
     except (TypeError, ValueError):
-        return {}
+        return {}  # a damaged description names no further object
     return value if isinstance(value, dict) else {}

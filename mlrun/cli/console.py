@@ -53,7 +53,7 @@ def logs(
         for number, lines in enumerate(found):
             _print(lines, form, times, header=number == 0)
     except KeyboardInterrupt:
-        return
+        return  # that is how following ends
     if follow:
         note(f"run {view.name!r} is {view.refresh().state}")
 

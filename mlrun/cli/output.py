@@ -136,7 +136,7 @@ def _parsed(text: Any) -> Any:
     try:
         return json.loads(text) if isinstance(text, str) else text
     except ValueError:
-        return text
+        return text  # damaged: shown as it is
 
 
 def _write(text: str) -> None:

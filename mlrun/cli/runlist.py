@@ -117,7 +117,7 @@ def _watch(question: dict[str, Any], interval: float) -> None:
                 time.sleep(interval)
                 live.update(drawn(), refresh=True)
     except KeyboardInterrupt:
-        return
+        return  # that is how watching ends
 
 
 def _fitting(found: pl.DataFrame, chosen: list[str] | None) -> tuple[pl.DataFrame, int]:
