@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobAborted, JobError, JobLost, NotFound
+from mlrun.execution.joblog import keep_log
 from mlrun.execution.states import ENDED, IllegalMove, move, read_row
 from mlrun.tables import RUNS
 
@@ -84,6 +85,7 @@ class _Watch:
             self._tend()
             return None
         except JobError as error:
+            keep_log(self.store, self.task.project, self.task.run_id, self.job)
             return settle(self.store, self.task, error)
         return found
 
