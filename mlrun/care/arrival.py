@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from mlrun.advisorylock import FileLock
 from mlrun.care.recovery import KIND
 from mlrun.care.transfer import RECORDS, SERIES
 from mlrun.care.transferfile import checked, open_source
 from mlrun.contracts import CanDeleteRuns, PointFilter
 from mlrun.errors import ObjectError, SchemaMismatch, StoreError
-from mlrun.filelock import FileLock
 from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
     ALIASES,

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlrun.advisorylock import FileLock
 from mlrun.errors import MlrunError, NotFound
-from mlrun.filelock import FileLock
 from mlrun.ids import now_us
 from mlrun.lookup.liveness import OPEN_STATES, state_without_writer
 from mlrun.tables import RUNS

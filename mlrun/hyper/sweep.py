@@ -8,6 +8,7 @@ which iterations had begun (they end as `error`) and which had not (they are han
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from mlrun.tracking.run import Run
 
 __all__ = ["Sweep"]
+
+_SETTLE = 0.5  # seconds between two absorptions of what was performed in this thread
 
 
 @dataclass
@@ -118,8 +121,7 @@ class Sweep:
 
     def _performed(self) -> Iterator[dict[str, Any]]:
         if self.place is None:
-            while batch := self._next(1):
-                yield from self._judge(perform_batch(self._batch(batch)), batch)
+            yield from self._performed_here()
             return
         slots = self.options.parallel_runs or self.place.slots
         size = BatchSize(slots)
@@ -136,6 +138,16 @@ class Sweep:
             if self._stopped or not self._again:
                 return
             sent = {}  # trials that came back after the last batch was drawn
+
+    def _performed_here(self) -> Iterator[dict[str, Any]]:
+        """Perform one after another in this thread; what they recorded is absorbed now and then."""
+        settled = time.monotonic()
+        while trials := self._next(1):
+            batch = self._batch(trials)
+            batch["settle"] = time.monotonic() - settled > _SETTLE
+            yield from self._judge(perform_batch(batch), trials)
+            if batch["settle"]:
+                settled = time.monotonic()
 
     def _batches(self, size: BatchSize, sent: dict[int, list[Trial]]) -> Iterator[dict[str, Any]]:
         number = 0
@@ -184,8 +196,11 @@ class Sweep:
         return outcomes
 
     def _end(self) -> tuple[str, str | None]:
+        outputs = dict.fromkeys(k for o in self._outcomes for k in o.get("results") or {})
+        facts = {**self._facts(), "outputs": list(outputs)}
         if self._stopped:
-            self.run.set_provenance({"hyper": {**self._facts(), "stopped": self._stopped}})
+            facts["stopped"] = self._stopped
+        self.run.set_provenance({"hyper": facts})
         if self._failed:
             return "error", (
                 f"{self._failed} of {len(self._outcomes)} tasks failed, "

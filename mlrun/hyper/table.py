@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from mlrun.tables import PARAMS, RESULTS, RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import polars as pl
 
     from mlrun.store import Store
 
-__all__ = ["iteration_frame", "stored_iterations"]
+__all__ = ["children_of", "iteration_frame", "stored_iterations"]
 
 
 def iteration_frame(outcomes: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
@@ -63,26 +63,41 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 def stored_iterations(store: Store, run_id: str) -> pl.DataFrame:
     """Return the iteration table of a stored run: its children that have a number, live ones included."""
     from mlrun.lookup.sight import snapshot
-    from mlrun.query import run_query
 
-    query = run_query(None, f"parent = {_quoted(run_id)}", "iteration", None, 0, True, True, False)
+    rows = [row for row in children_of(store, run_id) if row["iteration"] is not None]
+    ids = [row["run_id"] for row in rows]
     with snapshot(store) as sight:
-        ids = sight.find(query)
-        rows = sight.rows(RUNS, ids).to_dicts()
-        values = {
-            part: _by_run(sight.rows(table, ids).to_dicts())
-            for part, table in (("params", PARAMS), ("results", RESULTS))
-        }
+        params, results = (
+            _by_run(sight.rows(table, ids).to_dicts()) for table in (PARAMS, RESULTS)
+        )
+        above = sight.rows(RUNS, [run_id]).to_dicts()
+    order = json.loads((above[0]["provenance"] if above else None) or "{}").get("hyper") or {}
     return iteration_frame(
         {
             "state": row["state"],
             "iteration": row["iteration"],
-            "params": values["params"].get(row["run_id"]),
-            "results": values["results"].get(row["run_id"]),
+            "params": _ordered(params.get(row["run_id"], {}), order.get("params") or ()),
+            "results": _ordered(results.get(row["run_id"], {}), order.get("outputs") or ()),
         }
         for row in rows
-        if row["iteration"] is not None
     )
+
+
+def children_of(store: Store, run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a run's children, by iteration; archived ones too."""
+    from mlrun.lookup.sight import snapshot
+    from mlrun.query import run_query
+
+    where = f"parent = {_quoted(run_id)}"
+    query = run_query(None, where, ["iteration", "started_at"], None, 0, True, True, False)
+    with snapshot(store) as sight:
+        rows = sight.rows(RUNS, sight.find(query)).to_dicts()
+    return sorted(rows, key=lambda r: (r["iteration"] is None, r["iteration"] or 0, r["run_id"]))
+
+
+def _ordered(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the values in the order in which the job named them, the others behind."""
+    return {k: values[k] for k in (*(k for k in keys if k in values), *values)}
 
 
 def _quoted(text: str) -> str:

@@ -44,7 +44,8 @@ def perform_batch(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         batch: `task` (the base, as a dict), `trials` (iteration, run id, params of each), `values` (inputs that travel
-            as values), `stop` (a condition over results: once it holds, the rest is left).
+            as values), `stop` (a condition over results: once it holds, the rest is left), `settle` (False: whoever
+            calls absorbs later).
 
     Returns:
         The outcomes of the trials performed, each with `seconds`.
@@ -59,7 +60,8 @@ def perform_batch(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         outcomes.append(outcome)
         if outcome["state"] == "aborted" or (condition is not None and condition.holds(outcome)):
             break
-    _settle(base)
+    if batch.get("settle", True):
+        _settle(base)
     return outcomes
 
 

@@ -19,9 +19,9 @@ import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from mlrun.advisorylock import FileLock
 from mlrun.contracts import Mark
 from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
-from mlrun.filelock import FileLock
 from mlrun.ids import now_us
 from mlrun.journal.files import LOG, SEGMENT, list_numbers, list_slots
 from mlrun.journal.fold import fold, is_cheap

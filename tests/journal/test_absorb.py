@@ -133,7 +133,7 @@ def test_two_absorbers_at_once_apply_everything_once() -> None:
 def test_a_second_absorber_does_not_wait_when_told_not_to() -> None:
     logged(runs=1)
     store = mlrun.open_store()
-    from mlrun.filelock import FileLock
+    from mlrun.advisorylock import FileLock
 
     with FileLock(store.journal / "absorb.lock"):
         assert absorb(store, wait=False) == {}

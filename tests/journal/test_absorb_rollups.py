@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlrun
+from mlrun.advisorylock import FileLock
 from mlrun.errors import CorruptStore
-from mlrun.filelock import FileLock
 from mlrun.journal.absorb import absorb
 from mlrun.journal.absorb_rollups import gather_rollups
 from mlrun.notices import MlrunWarning

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlrun.errors import ConfigError, NotFound
+from mlrun.store import open_store
+from mlrun.workflows.schedule import (
+    Schedule,
+    check_cron,
+    delete_schedule,
+    get_schedule,
+    list_schedules,
+    put_schedule,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlrun.store import Store
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # a Saturday
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("cron", "wanted"),
+    [
+        ("*/5 * * * *", "2026-11-21 12:00"),
+        ("30 6 * * *", "2026-11-22 06:30"),
+        ("0 0 * * 0", "2026-11-22 00:00"),
+        ("0 0 * * 7", "2026-11-22 00:00"),
+        ("0 0 * * 1-5", "2026-11-23 00:00"),
+        ("0 0 * * sun-tue", "2026-11-22 00:00"),
+        ("0 0 * * 5-7", "2026-11-22 00:00"),
+        ("0 0 1 * *", "2026-12-01 00:00"),
+    ],
+)
+def test_cron_lines_mean_what_crontab_says(cron: str, wanted: str) -> None:
+    found = check_cron(cron).get_next_fire_time(None, NOW)
+    assert found.strftime("%Y-%m-%d %H:%M") == wanted
+
+
+@pytest.mark.parametrize("cron", ["", "* * *", "61 * * * *", "* * * * someday", None, "@reboot"])
+def test_what_is_no_cron_line_is_told(cron: str) -> None:
+    with pytest.raises(ConfigError, match="schedule"):
+        check_cron(cron)
+    with pytest.raises(ConfigError, match="Mars"):
+        check_cron("0 0 * * *", "Mars/Olympus")
+
+
+def test_a_schedule_is_stored_replaced_listed_and_deleted(store: Store) -> None:
+    target = {"kind": "function", "spec": {}, "options": {"params": {"x": 1}}}
+    put_schedule(store, Schedule("p", "nightly", "0 3 * * *", target))
+    put_schedule(store, Schedule("p", "nightly", "0 4 * * *", target, timezone="Europe/Berlin"))
+    frame = list_schedules(store, "p")
+    assert frame.select("name", "cron", "kind", "enabled").rows() == [
+        ("nightly", "0 4 * * *", "function", True)
+    ]
+    assert frame["next_at"][0] is not None
+    assert get_schedule(store, "p", "nightly").target == target
+    delete_schedule(store, "p", "nightly")
+    assert list_schedules(store).is_empty()
+
+
+def test_a_schedule_that_is_not_there_is_told_with_the_nearest_name(store: Store) -> None:
+    put_schedule(store, Schedule("p", "nightly", "0 3 * * *", {"kind": "function"}))
+    with pytest.raises(NotFound, match="did you mean 'nightly'"):
+        get_schedule(store, "p", "nigthly")
+
+
+def test_a_target_without_a_json_form_is_refused(store: Store) -> None:
+    with pytest.raises(ConfigError, match="JSON"):
+        put_schedule(store, Schedule("p", "n", "0 3 * * *", {"options": {"inputs": object()}}))
+    assert list_schedules(store).is_empty()
