@@ -109,7 +109,9 @@ def init(
                 run_id, word, _find(place, run_id), place
             )  # an error must leave the open run as it is
     _finish_open_run()
-    run = open_run(place, known, about, run_id=run_id, resume=word, watch=True)
+    run = open_run(
+        place, known, about, run_id=run_id, resume=word, watch=True, greet=not known.quiet
+    )
     if project and run.project != clean_text(known.project)[0]:
         run.warn(
             "project",
@@ -117,8 +119,6 @@ def init(
         )
     current.set_open_run(run)
     lifecycle.install()
-    if not known.quiet:
-        notices.say(_greeting(run))
     return run
 
 
@@ -161,6 +161,7 @@ def open_run(
     run_id: str | None = None,
     resume: str = "never",
     watch: bool = False,
+    greet: bool = False,
     taken: Mapping[str, Any] | None = None,
 ) -> Run:
     """Open a run without touching the process's open run: for `init`, and for executors that open many.
@@ -172,6 +173,7 @@ def open_run(
         run_id: default a new id. With one, the store is asked whether it is there.
         resume: never, allow or must, as in `init`.
         watch: also record console, system metrics and provenance.
+        greet: say on stderr what was opened, before anything printed counts as the run's.
         taken: the run's stored row, or an empty dict for a new id, when the caller has looked and owns the run from
             here on: the store is not asked again, and a run that its driver holds is taken over instead of joined.
 
@@ -202,6 +204,7 @@ def open_run(
     for code, message in changes.items():
         run.warn(code, message)
     if run.writer is None:
+        _greet(run, greet)
         return run
     owner = "" if attached else f"{run.writer.name}#{run.writer.claim}"
     columns = _columns(said, found, owner, run.warn)
@@ -210,6 +213,7 @@ def open_run(
     lifecycle.close_at_exit(run.writer)
     if not attached:
         lifecycle.opened(run)
+    _greet(run, greet)
     if watch:
         attach(run)
     return run
@@ -378,6 +382,11 @@ def _user() -> str | None:
 def _host() -> str:
     uname = getattr(os, "uname", None)
     return uname().nodename if uname else os.environ.get("COMPUTERNAME", "")
+
+
+def _greet(run: Run, wanted: bool) -> None:
+    if wanted:
+        notices.say(_greeting(run))
 
 
 def _greeting(run: Run) -> str:

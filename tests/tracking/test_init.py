@@ -223,3 +223,14 @@ def test_open_run_leaves_the_current_run_alone() -> None:
     assert found["iteration"].to_list() == [1, 2]
     assert found["function"].to_list() == ["train", "train"]
     assert outer.state == "running"
+
+
+def test_the_greeting_is_no_line_of_the_run(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = python(
+        "import mlrun\nwith mlrun.init('p') as run: print('mine')\nprint(mlrun.logs(run.id)['line'].to_list())",
+        MLRUN_QUIET="0",
+    )
+    assert done.stdout.splitlines()[-1] == "['mine']"
+    assert "started run" in done.stderr
