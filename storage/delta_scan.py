@@ -220,7 +220,8 @@ def open_file(
 
 def unreadable(table: Table, file: DataFile, error: Exception) -> CorruptStore:
     """Return the error that names a damaged file and what it held."""
+    why = " ".join(str(error).split())  # some libraries' errors have lines of their own
     return CorruptStore(
-        f"table {table.name!r}: {file.path} with {file.rows:,} rows cannot be read ({error}); "
+        f"table {table.name!r}: {file.path} with {file.rows:,} rows cannot be read ({why}); "
         "`mlrun doctor --repair` makes the rest readable"
     )

@@ -34,10 +34,11 @@ def waiting(journal: Path, *, living: bool = False) -> tuple[int, int]:
     for slot in list_slots(journal):
         files: dict[str, list[tuple[str, int]]] = {}
         try:
-            for entry in os.scandir(slot):
-                if entry.name.endswith((".seg", ".rec", ".txt")):
-                    found = (entry.name, entry.stat().st_size)
-                    files.setdefault(entry.name[-4:], []).append(found)
+            with os.scandir(slot) as entries:
+                for entry in entries:
+                    if entry.name.endswith((".seg", ".rec", ".txt")):
+                        found = (entry.name, entry.stat().st_size)
+                        files.setdefault(entry.name[-4:], []).append(found)
         except FileNotFoundError:
             continue  # absorbed while we looked
         alive = bool(files) and not living and probe_alive(slot)

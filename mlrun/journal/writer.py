@@ -21,9 +21,8 @@ from mlrun.journal.channel import Channel
 from mlrun.journal.files import LOG, SEGMENT, TEXT
 from mlrun.journal.keeper import Keeper, sync_files
 from mlrun.journal.reclog import pack
-from mlrun.journal.segment import ROW_BYTES
 from mlrun.journal.slots import Slot, claim, seal_slot
-from mlrun.journal.space import RESERVE_BYTES, Space, folder_bytes
+from mlrun.journal.space import RESERVE_BYTES, Space
 from mlrun.journal.streams import LogStream, PointStream
 
 if TYPE_CHECKING:
@@ -174,14 +173,6 @@ class Writer:
             if seg is None:
                 return Mark(log, offset, hold.slot.next_number(SEGMENT), 0)
             return Mark(log, offset, seg.number, seg.rows)
-
-    def waiting_bytes(self) -> int:
-        """Bytes in this slot that are not absorbed; of the open segment, only what is published."""
-        with self.lock:
-            hold = self._held()
-            total = folder_bytes(hold.slot.folder)
-            seg = hold.points.current
-            return total if seg is None else total - (seg.capacity - seg.rows) * ROW_BYTES
 
     def sync(self) -> None:
         """Bring everything to disk now, against power loss; a kill alone needs no sync.

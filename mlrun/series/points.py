@@ -6,6 +6,7 @@ the journal: so a point is seen once, whatever the absorber does meanwhile.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import polars as pl
 import pyarrow as pa
 
 from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
-from mlrun.contracts import PointFilter
-from mlrun.errors import SnapshotExpired
+from mlrun.contracts import Finding, PointFilter
+from mlrun.errors import CorruptStore, SnapshotExpired
 from mlrun.journal.snapshot import read_journal
 from mlrun.notices import warn_of_damage
 from mlrun.series.ordering import sort_rows
@@ -76,17 +77,28 @@ def metrics(
     for attempt in range(_TRIES):
         sight = Sight(store, table)
         try:
-            if query.points is None:
-                return _every_row(sight, query)
-            from mlrun.series.charts import chart
-
-            return chart(sight, query)
+            return _answer(sight, query)
+        except CorruptStore as error:
+            if sight.rollups is None:
+                raise
+            sight.rollups = None  # they only save time: damage to them costs no answer
+            found = _answer(sight, query)
+            warn_of_damage([Finding("lost", "series", str(error))])
+            return found
         except (
             SnapshotExpired
         ):  # compaction freed files between the pinning and the reading: pin anew
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+def _answer(sight: Sight, query: PointQuery) -> pl.DataFrame:
+    if query.points is None:
+        return _every_row(sight, query)
+    from mlrun.series.charts import chart
+
+    return chart(sight, query)
 
 
 class Sight:
@@ -138,7 +150,7 @@ class Sight:
         names = [*_SERIES, "step", "time", "value", "seq"]
         if len(where.run_ids) == 1 and where.keys is not None and len(where.keys) == 1:
             names = names[2:]
-        stored = self.stored.scan(where, columns=names).read_all()
+        stored = self._stored_rows(where, names)
         fresh = self.journal.points(
             self.table.name, after=self.stored.marks(), run_ids=where.run_ids, keys=where.keys
         ).select(names)
@@ -148,6 +160,31 @@ class Sight:
             stored = pa.concat_tables([stored, fresh.cast(stored.schema)])
         order = [n for n in (*_SERIES, "step", "time", "seq") if n in names]
         return sort_rows(stored, order)
+
+    def _stored_rows(self, where: PointFilter, names: list[str]) -> pa.Table:
+        """Read from the series store; a damaged file costs only the runs that have points in the store."""
+        try:
+            return self.stored.scan(where, columns=names).read_all()
+        except CorruptStore:
+            there = self._stored_runs(where.run_ids or ())
+            if len(there) == len(where.run_ids or ()):
+                raise
+            if not there:
+                schema = METRICS.schema
+                return empty_table(pa.schema([schema.field(n) for n in names]))
+            return self.stored.scan(replace(where, run_ids=there), columns=names).read_all()
+
+    def _stored_runs(self, run_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the runs that have stored points, as the rollups say; all of them where these cannot tell."""
+        if self.rollups is None or self.rollups.marks() != self.stored.marks():
+            return run_ids
+        where = PointFilter(run_ids=run_ids, levels=(WHOLE,))
+        try:
+            found = self.rollups.scan(where, columns=["run_id"]).read_all()
+        except CorruptStore:
+            return run_ids
+        there = set(found.column(0).unique().to_pylist())
+        return tuple(r for r in run_ids if r in there)
 
     def first_time(self, run_id: str) -> int | None:
         """Return the time (microseconds) of the run's first point, whatever its key."""

@@ -14,7 +14,7 @@ import pytest
 
 from mlrun import ids
 from mlrun.config import Settings
-from mlrun.journal import Writer, segment
+from mlrun.journal import Writer
 from mlrun.journal.files import list_numbers
 from mlrun.journal.snapshot import WriterInfo, read_journal
 
@@ -256,15 +256,6 @@ def test_position_counts_rows_of_the_open_segment(writer: Writer) -> None:
     start = writer.position()
     channel.log({"a": 1.0, "b": 2.0}, 1)
     assert writer.position()[2:] == (start.segment, start.row + 2)
-
-
-def test_waiting_bytes_count_what_is_published(writer: Writer) -> None:
-    channel = writer.channel("p", "r")
-    channel.log({"a": 1.0}, 0)
-    before = writer.waiting_bytes()
-    for i in range(100):
-        channel.log({"a": 1.0}, i)
-    assert writer.waiting_bytes() - before == 100 * segment.ROW_BYTES
 
 
 def test_close_seals_everything_and_the_writer_can_go_on(journal: Path, writer: Writer) -> None:

@@ -40,6 +40,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 @pytest.fixture
 def monitor() -> Iterator[sysmon.SystemMonitor]:
+    assert until(lambda: threads() == 0)  # those of earlier tests
     monitor = sysmon.SystemMonitor(0.1)
     yield monitor
     monitor.stop()
