@@ -237,7 +237,10 @@ class KubeOperator:
             self._pods.make(namespace, job.pod, labels, ["ray-job-submitter"], running=True)
         elif mode == "SidecarMode":
             job.pod = head
-        self._start(item, job, env, runtime)
+        try:
+            self._start(item, job, env, runtime)
+        except OSError as error:  # no process, or a dashboard that refuses
+            job.run = _Failed(f"the job could not be submitted: {error}", job.log)
         self._status(
             item, namespace, jobDeploymentStatus="Running", jobStatus="PENDING",
             dashboardURL=f"{cluster}-head-svc.{namespace}.svc.cluster.local:8265",

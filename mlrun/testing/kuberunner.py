@@ -81,12 +81,11 @@ class ProcessRun:
 
     def __init__(self, entrypoint: str, env: Mapping[str, str], log: Log) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith("MLRUN_")}
-        path = os.pathsep.join([os.path.dirname(sys.executable), own.get("PATH", "")])
         self.log = log
         self._stopped = False
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", entrypoint],
-            env={**own, "PATH": path, **env},
+            env={**own, "PATH": _path(), **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -152,10 +151,11 @@ class JobsRun:
         self.log = log
         self._url, self._token, self._job_id = dashboard.rstrip("/"), token, job_id
         self._taken = 0
+        variables = {"PATH": _path(), **runtime_env.get("env_vars", {})}
         body = {
             "entrypoint": entrypoint,
             "submission_id": job_id,
-            "runtime_env": dict(runtime_env),
+            "runtime_env": {**runtime_env, "env_vars": variables},
             "metadata": {},
         }
         self._ask("POST", "api/jobs/", body)
@@ -186,6 +186,11 @@ class JobsRun:
             Request(f"{self._url}/{path}", data, headers, method=method), timeout=60
         ) as got:
             return json.loads(got.read() or b"{}")
+
+
+def _path() -> str:
+    """Return a search path on which `python` is this one: what an image would see to."""
+    return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
 
 def through_shell(text: str) -> str:
