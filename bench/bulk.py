@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["LONG", "load_runs", "load_series"]
 
 LONG = "long-series"  # id of the run that has the one long series
-_RUNS_AT_ONCE = 10_000
+_RUNS_AT_ONCE = 50_000
 _POINTS_AT_ONCE = 2_000_000  # what the absorber commits at once
+_POINTED_AT_ONCE = _POINTS_AT_ONCE // (10 * made.POINTS)  # runs that have so many points
 _BEGAN = 1_760_000_000_000_000
 # what the SDK gathers about a run makes rows wide: so are these
 _PROVENANCE = json.dumps(
@@ -39,20 +40,31 @@ _PROVENANCE = json.dumps(
 )
 
 
-def load_runs(folder: str, runs: int) -> dict[str, int]:
-    """Store the runs of `bench.trackers.made`, each with its params, tags, points, rollups and summaries."""
+def load_runs(folder: str, runs: int, share: int = 1) -> dict[str, int]:
+    """Store the runs of `bench.trackers.made`: records of all, points and rollups of every `share`-th.
+
+    All runs have their params, tags and summaries, which is what a question about runs reads.
+    """
     import mlrun
-    from mlrun.tables import METRICS, PROJECTS, ROLLUPS
+    from mlrun.tables import METRICS, PARAMS, PROJECTS, ROLLUPS, RUNS, SUMMARIES, TAGS
 
     store = mlrun.open_store(folder)
     store.records.create()
     store.records.apply([("put", PROJECTS.name, {"name": "w1", "updated_at": _BEGAN})])
     store.series.create(METRICS, ROLLUPS)
+    parts: dict[str, list[Any]] = {t.name: [] for t in (RUNS, PARAMS, TAGS, SUMMARIES)}
     for first in range(0, runs, _RUNS_AT_ONCE):
         some = [made.run(i) for i in range(first, min(first + _RUNS_AT_ONCE, runs))]
         ids = [_run_id(run.number) for run in some]
-        _load_records(store, some, ids)
-        _append(store, _points(some, ids))
+        for name, part in _record_tables(some, ids).items():
+            parts[name].append(part)
+        pointed = list(zip(some, ids, strict=True))[::share]
+        for start in range(0, len(pointed), _POINTED_AT_ONCE):
+            runs_, ids_ = zip(*pointed[start : start + _POINTED_AT_ONCE], strict=True)
+            _append(store, _points(runs_, ids_))
+    records: Any = store.records  # `load` is an ability of the SQLite store
+    for table in (RUNS, PARAMS, TAGS, SUMMARIES):
+        records.load(table, parts.pop(table.name))
     mlrun.compact(store=folder)
     return {"runs": runs}
 
@@ -87,72 +99,99 @@ def _run_id(number: int) -> str:
     )
 
 
-def _load_records(store: Store, some: Sequence[made.MadeRun], ids: Sequence[str]) -> None:
-    import pyarrow as pa
-
+def _record_tables(some: Sequence[made.MadeRun], ids: Sequence[str]) -> dict[str, Any]:
+    """Return the rows of the record tables by name, texts as dictionaries where they repeat."""
     from mlrun.tables import PARAMS, RUNS, SUMMARIES, TAGS
 
-    records: Any = store.records  # `load` is an ability of the SQLite store
-    records.load(
-        RUNS, pa.Table.from_pylist([_run_row(r, i) for r, i in zip(some, ids, strict=True)])
-    )
-    params = [
-        {"run_id": i, "key": k, "value": json.dumps(v), "type": _type(v)}
-        for run, i in zip(some, ids, strict=True)
-        for k, v in run.params.items()
-    ]
-    records.load(PARAMS, pa.Table.from_pylist(params))
-    tags = [{"run_id": i, "tag": t} for r, i in zip(some, ids, strict=True) for t in r.tags]
-    records.load(TAGS, pa.Table.from_pylist(tags))
-    rows = [
-        _summary(run, i, place, key, last)
-        for run, i in zip(some, ids, strict=True)
-        for place, (key, last) in enumerate(run.last.items())
-    ]
-    schema = pa.schema([SUMMARIES.schema.field(name) for name in rows[0]])
-    columns = {n: pa.array([row[n] for row in rows], _plain(schema.field(n).type)) for n in rows[0]}
-    records.load(SUMMARIES, pa.table(columns).cast(schema))
-
-
-def _run_row(run: made.MadeRun, run_id: str) -> dict[str, Any]:
-    from datetime import UTC, datetime, timedelta
-
-    begin = datetime.fromtimestamp(_began(run.number) / 1e6, UTC)
-    end = begin + timedelta(milliseconds=900)
     return {
-        "run_id": run_id, "name": run.name, "project": "w1", "state": "completed", "kind": "run",
-        "user": "user", "host": "worker", "started_at": begin, "finished_at": end,
-        "writer": "w-000000000000#1", "provenance": _PROVENANCE, "updated_at": end,
+        RUNS.name: _run_rows(some, ids),
+        PARAMS.name: _param_rows(some, ids),
+        TAGS.name: _tag_rows(some, ids),
+        SUMMARIES.name: _summary_rows(some, ids),
+    }
+
+
+def _run_rows(some: Sequence[made.MadeRun], ids: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    begin = np.array([_began(run.number) for run in some])
+    end = begin + 900_000
+    columns: dict[str, Any] = {"run_id": pa.array(ids), "name": pa.array([r.name for r in some])}
+    same = {
+        "project": "w1", "state": "completed", "kind": "run", "user": "user", "host": "worker",
+        "writer": "w-000000000000#1", "provenance": _PROVENANCE,
     }  # fmt: skip
+    columns |= {name: _repeated([text], np.zeros(len(some))) for name, text in same.items()}
+    times = {"started_at": begin, "finished_at": end, "updated_at": end}
+    return pa.table(columns | {name: _time(us) for name, us in times.items()})
 
 
-def _type(value: Any) -> str:
-    return "text" if isinstance(value, str) else type(value).__name__
+def _param_rows(some: Sequence[made.MadeRun], ids: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    keys = list(some[0].params)
+    values = [v for run in some for v in run.params.values()]
+    kinds = {str: 0, int: 1, float: 2}
+    return pa.table({
+        "run_id": _repeated(ids, np.repeat(np.arange(len(some)), len(keys))),
+        "key": _repeated(keys, np.tile(np.arange(len(keys)), len(some))),
+        "value": pa.array([json.dumps(v) for v in values]),
+        "type": _repeated(["str", "int", "float"], np.array([kinds[type(v)] for v in values])),
+    })  # fmt: skip
+
+
+def _tag_rows(some: Sequence[made.MadeRun], ids: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    place = np.repeat(np.arange(len(some)), [len(run.tags) for run in some])
+    return pa.table({
+        "run_id": _repeated(ids, place),
+        "tag": pa.array([tag for run in some for tag in run.tags]),
+    })  # fmt: skip
+
+
+def _summary_rows(some: Sequence[made.MadeRun], ids: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    keys = list(some[0].last)
+    last = np.array([list(run.last.values()) for run in some]).ravel()
+    number = np.repeat([run.number for run in some], len(keys))
+    place = np.tile(np.arange(len(keys)), len(some))
+    final = made.POINTS - 1
+    same = {"count": made.POINTS, "nan": 0, "first_step": 0, "last_step": final}
+    return pa.table({
+        "run_id": _repeated(ids, np.repeat(np.arange(len(some)), len(keys))),
+        "key": _repeated(keys, place),
+        "last": pa.array(last),
+        "min": pa.array(made.value_at(last, 0)),  # type: ignore[arg-type]
+        "max": pa.array(last),
+        "sum": pa.array(last * (made.POINTS + 1) / 2),
+        **{name: pa.array(np.full(len(last), value)) for name, value in same.items()},
+        "last_time": _time(_BEGAN + number * 1_000_000 + final * 1000),
+        "last_seq": pa.array((number * made.POINTS + final) * 10 + place),
+    })  # fmt: skip
+
+
+def _repeated(texts: Sequence[str], places: Any) -> Any:
+    """Return texts by their places, each stored once."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(places.astype(np.int32), list(texts)).cast(pa.string())
+
+
+def _time(us: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.array(us).cast(pa.timestamp("us", "UTC"))
 
 
 def _began(number: int) -> int:
     return _BEGAN + number * 1_000_000
-
-
-def _summary(run: made.MadeRun, run_id: str, place: int, key: str, last: float) -> dict[str, Any]:
-    final = made.POINTS - 1
-    first = made.value_at(last, 0)
-    return {
-        "run_id": run_id, "key": key, "last": last, "min": first, "max": last,
-        "sum": last * (made.POINTS + 1) / 2, "count": made.POINTS, "nan": 0, "first_step": 0,
-        "last_step": final, "last_time": _began(run.number) + final * 1000,
-        "last_seq": _seq(run.number, final, place),
-    }  # fmt: skip
-
-
-def _seq(number: int, step: int, place: int) -> int:
-    return (number * made.POINTS + step) * 10 + place
-
-
-def _plain(kind: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.int64() if pa.types.is_timestamp(kind) else kind
 
 
 def _points(some: Sequence[made.MadeRun], ids: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 from .sqlite_apply import apply, read_marks
 from .sqlite_connect import connect, transaction
 from .sqlite_library import Pool, lease
+from .sqlite_memory import pin
 from .sqlite_plan import plan
 from .sqlite_schema import create, name, open_empty, open_version, source
 
@@ -107,9 +108,11 @@ class SQLiteRecords:
         """Open a consistent snapshot of all tables and marks."""
         from .sqlite_read import View
 
-        with self._lend(arrow=True) as connection:
+        with self._borrow(arrow=True) as connection:
             connection.execute("begin")
             try:
+                if not pin(connection):
+                    open_version(connection, self.path)
                 view = View(connection)
                 try:
                     yield view
@@ -137,12 +140,13 @@ class SQLiteRecords:
         with self._lend() as connection:
             return read_marks(connection)
 
-    def load(self, table: Table, data: pa.Table) -> None:
+    def load(self, table: Table, data: pa.Table | Iterable[pa.Table]) -> None:
         """Put many rows at once, in one transaction; as `apply` with puts of whole rows, from Arrow.
 
         Args:
             table: which.
-            data: any columns that make up whole rows; what is not null in the table must be there.
+            data: any columns that make up whole rows; what is not null in the table must be there. Of several tables
+                one after the other is held in memory; indexes are built once, after the last.
         """
         from .sqlite_load import load
 
@@ -178,10 +182,16 @@ class SQLiteRecords:
 
     @contextmanager
     def _lend(self, *, arrow: bool = False) -> Iterator[Connection]:
+        with self._borrow(arrow=arrow) as connection:
+            open_version(connection, self.path)
+            yield connection
+
+    @contextmanager
+    def _borrow(self, *, arrow: bool) -> Iterator[Connection]:
+        """Lend a connection whose version is not looked at yet."""
         if self._closed:
             raise StoreClosed(f"{self.url} was closed")
         with self._pool.lend(arrow=arrow) as connection:
-            open_version(connection, self.path)
             yield connection
 
     def _is_out_of_reach(self) -> bool:

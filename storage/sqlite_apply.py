@@ -9,6 +9,7 @@ from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
 from mlrun.ids import now_us
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, SUMMARIES, TAGS
 
+from .sqlite_memory import remembered
 from .sqlite_plan import decoded
 from .sqlite_schema import KEYED, conflict, name
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .sqlite_connect import Connection
     from .sqlite_plan import Row, Step
 
-__all__ = ["apply", "lookup_numbers", "numbers_of", "put_statement", "read_marks"]
+__all__ = ["apply", "lookup_numbers", "numbers_of", "put_statement", "read_marks", "top_of"]
 
 
 def apply(
@@ -57,6 +58,16 @@ def read_marks(connection: Connection) -> dict[str, Mark]:
     """Return all marks."""
     columns = ", ".join(name(f) for f in Mark._fields)
     return {r[0]: Mark(*r[1:]) for r in connection.rows(f"select writer, {columns} from marks")}
+
+
+def top_of(connection: Connection) -> int:
+    """Return the highest number of a run: about how many there are."""
+
+    def find() -> int:
+        [(top,)] = connection.rows("select ifnull(max(rid), 0) from runs")
+        return int(top)
+
+    return remembered(connection, "top", find)
 
 
 def _compare(connection: Connection, expected: Mapping[str, Mark]) -> None:

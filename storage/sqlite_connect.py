@@ -24,6 +24,7 @@ BUSY_SECONDS = 30
 # Rows of one Arrow batch. The driver takes a column's type from its first batch; what is read in more than one batch is
 # headed by a row that has the right types, see `sqlite_read`.
 _BATCH_ROWS = "65536"
+_FEW_ROWS = "4096"  # the driver makes room for a whole batch in every column
 # The file is read through the kernel's page cache, without a copy, where mapping is safe.
 _MMAP_BYTES = 1 << 35
 # SQLite then takes the file as it is, and does not look whether somebody writes a log beside it.
@@ -35,9 +36,13 @@ class Connection(Protocol):
 
     Attributes:
         lasting: whether what others commit later will be seen; else it serves one question.
+        seen: the data version of the snapshot that `memory` is about; None after a write. See `sqlite_memory`.
+        memory: facts about that snapshot.
     """
 
     lasting: bool
+    seen: int | None
+    memory: dict[Any, Any]
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         """Run one statement."""
@@ -55,8 +60,16 @@ class Connection(Protocol):
         """Run a query of one parameter for every value, and return all rows."""
         ...
 
-    def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
-        """Run a query, once for every row if a batch is given; types are those that SQLite finds."""
+    def arrow(
+        self, sql: str, params: Sequence[Any] | pa.RecordBatch = (), *, few: bool = False
+    ) -> pa.Table:
+        """Run a query, once for every row if a batch is given; types are those that SQLite finds.
+
+        Args:
+            sql: the query.
+            params: values, or a batch of them.
+            few: some thousand rows at most are expected: no more room is made for them.
+        """
         ...
 
     def close(self) -> None:
@@ -104,6 +117,7 @@ def open_uri(path: str, uri: str, library: str) -> Connection:
 @contextmanager
 def transaction(connection: Connection, begin: str = "begin immediate") -> Iterator[None]:
     """Commit when the block ends, roll back when it raises."""
+    connection.seen = None
     connection.execute(begin)
     try:
         yield
@@ -143,9 +157,11 @@ class SQLiteConnection:
     """The interpreter's library."""
 
     lasting = True
+    seen: int | None = None
 
     def __init__(self, path: str, uri: str) -> None:
         self._path = path
+        self.memory: dict[Any, Any] = {}
         with self._told():
             self._db = sqlite3.connect(
                 uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
@@ -177,7 +193,9 @@ class SQLiteConnection:
             execute = self._db.execute
             return [row for value in values for row in execute(sql, (value,))]
 
-    def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
+    def arrow(
+        self, sql: str, params: Sequence[Any] | pa.RecordBatch = (), *, few: bool = False
+    ) -> pa.Table:
         import pyarrow as pa
 
         from .sqlite_arrays import arrow_of
@@ -206,6 +224,7 @@ class ADBCConnection:
     """The driver's library, by its low-level handles: the DB-API module would import pandas."""
 
     lasting = True
+    seen: int | None = None
 
     def __init__(self, path: str, uri: str) -> None:
         import adbc_driver_manager as adbc
@@ -213,6 +232,7 @@ class ADBCConnection:
 
         self._adbc = adbc
         self._path = path
+        self.memory: dict[Any, Any] = {}
         with self._told():
             self._db = adbc_driver_sqlite.connect(uri)
             self._connection = adbc.AdbcConnection(self._db)
@@ -267,11 +287,14 @@ class ADBCConnection:
             batch = batch_of([(value,) for value in values])
         return _tuples(self.arrow(sql, batch))
 
-    def arrow(self, sql: str, params: Sequence[Any] | pa.RecordBatch = ()) -> pa.Table:
+    def arrow(
+        self, sql: str, params: Sequence[Any] | pa.RecordBatch = (), *, few: bool = False
+    ) -> pa.Table:
         import pyarrow as pa
 
         with self._statement(sql, params) as statement:
-            statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
+            rows = _FEW_ROWS if few else _BATCH_ROWS
+            statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
             handle, _ = statement.execute_query()
             try:
                 return pa.RecordBatchReader._import_from_c(handle.address).read_all()

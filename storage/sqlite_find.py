@@ -24,9 +24,10 @@ import pyarrow as pa
 from mlrun.tables import PARAMS, RUNS
 from mlrun.where.ast import Logic, names_in
 
-from .sqlite_apply import lookup_numbers
+from .sqlite_apply import lookup_numbers, top_of
 from .sqlite_arrays import empty, numbers
 from .sqlite_index import order_of, project_entries, sources
+from .sqlite_memory import remembered
 from .sqlite_walk import GaveUp, Walk
 from .sqlite_where import Scope
 
@@ -46,11 +47,12 @@ _SOME = 20_000  # runs that are sorted faster than an order is walked
 _MOST_UNITED = 50  # SQLite unites up to 500 selects
 _MOST_STEPS = 12_000  # of a walk that checks each run by itself
 _RUN_ID = RUNS.key[0]
-_ANSWER = pa.schema([(_RUN_ID, pa.string())])
+_ANSWER = pa.schema([(_RUN_ID, pa.string()), ("rid", pa.int64())])
+_SURE = 64  # candidates that are checked faster than one more condition is read
 
 
 def find(connection: Connection, query: RunQuery) -> pa.Table:
-    """Return the `run_id` column of the runs that `query` means, in its order."""
+    """Return `run_id` and `rid` of the runs that `query` means, in its order."""
     found = empty(_ANSWER) if query.limit == 0 else _Search(connection, query).run()
     return found if found.schema == _ANSWER else found.cast(_ANSWER)
 
@@ -70,24 +72,29 @@ class _Search:
         roots: list[Any] = [k.name for k in query.order_by]
         roots += [] if query.where is None else [query.where]
         keys = sorted({n.key for root in roots for n in names_in(root) if n.scope != "run"})
-        self._kids = lookup_numbers(connection, "keys", "kid", PARAMS.key[1], keys)
+        self._kids = remembered(
+            connection,
+            ("kids", *keys),
+            lambda: lookup_numbers(connection, "keys", "kid", PARAMS.key[1], keys),
+        )
+        self._counted: list[tuple[int, list[Entries]]] = []  # conditions that hold for few runs
         self._terms = _conjuncts(query.where)
         excluded = lookup_numbers(connection, "runs", "rid", _RUN_ID, sorted(query.exclude))
         self._excluded = json.dumps(sorted(excluded.values())) if excluded else None
 
     def run(self) -> pa.Table:
-        [(self._top,)] = self._connection.rows("select ifnull(max(rid), 0) from runs")
+        self._top = top_of(self._connection)
         few, count, odds = self._survey()
         if self._query.limit is None:
-            return self._answer(self._common(self._top // 2) if few is None else few)
+            return self._answer(self._common(self._top // 2) if few is None else self._sharp(few))
         if self._top <= _FEW:
-            return self._answer(few)
+            return self._answer(None if few is None else self._sharp(few))
         need = self._query.limit + self._query.offset
         if few is not None and count <= need * odds:
-            return self._answer(few)
+            return self._answer(self._sharp(few))
         order = order_of(self._query, self._terms, self._kids)
         if order is None or (order.rest and len(self._query.order_by) > 1):
-            return self._answer(self._common(self._top // 2) if few is None else few)
+            return self._answer(self._common(self._top // 2) if few is None else self._sharp(few))
         return self._answer(self._walked(order, need, few, count))
 
     def _survey(self) -> tuple[list[Entries] | None, int, float]:
@@ -107,26 +114,49 @@ class _Search:
             count = sum(self._count(e) for e in entries)
             if count <= _FEW:
                 odds *= self._top / max(count, 1)
+                self._counted.append((count, entries))
             if count <= least:
                 few, least = entries, count
         return few, 0 if few is None else least, odds
 
+    def _sharp(self, few: list[Entries]) -> np.ndarray[Any, Any] | list[Entries]:
+        """Return the runs that several conditions leave: reading an index costs less than checking runs one by one."""
+        read = sorted((c for c in self._counted if 2 * c[0] <= self._top), key=lambda c: c[0])
+        if len(read) < 2 or read[0][0] <= _SURE:
+            return few
+        bits = self._bitmap(read[0][1])
+        for _, entries in read[1:]:
+            bits &= self._bitmap(entries)
+            if np.count_nonzero(bits) <= _SURE:
+                break
+        return bits.nonzero()[0]
+
     def _count(self, entries: Entries) -> int:
-        [(count,)] = self._connection.rows(
-            f"select count(*) from (select 1 from {entries.table} where {entries.where} limit {_FEW + 1})",
-            entries.values,
-        )
-        return int(count)
+        def find() -> int:
+            [(count,)] = self._connection.rows(
+                f"select count(*) from (select 1 from {entries.table} where {entries.where} limit {_FEW + 1})",
+                entries.values,
+            )
+            return int(count)
+
+        return remembered(self._connection, entries, find)
 
     def _walked(
         self, order: Order, need: int, few: list[Entries] | None, count: int
     ) -> np.ndarray[Any, Any] | list[Entries] | None:
-        walk = Walk(self._connection, order, self._checks, single=len(self._query.order_by) == 1)
+        query = self._query
+        walk = Walk(
+            self._connection,
+            order,
+            self._checks,
+            single=len(query.order_by) == 1,
+            picky=query.where is not None,
+        )
         try:
             return walk.candidates(need, steps=_MOST_STEPS if few is None else count)
         except GaveUp:
             if few is not None:
-                return few
+                return self._sharp(few)
         common = self._common(self._top)
         if common is None or len(common) <= _SOME:
             return common
@@ -190,7 +220,7 @@ class _Search:
         elif among is not None:
             listed = scope.bound(json.dumps(among.tolist()))
             behind = f"json_each({listed}) c cross join runs r on r.rid = c.value"
-        sql = f"select r.{_RUN_ID} from {behind} where {checks} order by {scope.order(query.order_by)}"
+        sql = f"select r.{_RUN_ID}, r.rid from {behind} where {checks} order by {scope.order(query.order_by)}"
         if query.limit is not None or query.offset:
             limit = -1 if query.limit is None else query.limit
             sql += f" limit {scope.bound(limit)} offset {scope.bound(query.offset)}"

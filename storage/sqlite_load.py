@@ -31,22 +31,37 @@ _RUN_ID = RUNS.key[0]
 
 def load(connection: Connection, table: Table, data: Any) -> None:
     """Put all rows of `data` in one transaction; see `SQLiteRecords.load`."""
-    rows = conform(_with_forms(data, table), table)
-    if not rows.num_rows:
+    parts = iter([data] if _is_one(data) else data)
+    first = next(parts, None)
+    if first is None:
         return
+    rows = conform(_with_forms(first, table), table)
     with transaction(connection):
-        ready, targets = _physical(connection, table, rows)
         anew = _is_most(connection, table, rows.num_rows)
         if anew:
             for index in indexes(table):
                 connection.execute(f"drop index {index}")
-        statement = put_statement(table, targets)
-        for batch in ready.to_batches(max_chunksize=_BATCH):
-            connection.executemany(statement, batch)
-        if table is RUNS:
-            _load_labels(connection, rows)
+        _put(connection, table, rows)
+        for part in parts:
+            _put(connection, table, conform(_with_forms(part, table), table))
         if anew:
             make_indexes(connection, table)
+
+
+def _is_one(data: Any) -> bool:
+    """Whether it is one table, of whatever library, and not several."""
+    return isinstance(data, dict) or hasattr(data, "__arrow_c_stream__")
+
+
+def _put(connection: Connection, table: Table, rows: pa.Table) -> None:
+    if not rows.num_rows:
+        return
+    ready, targets = _physical(connection, table, rows)
+    statement = put_statement(table, targets)
+    for batch in ready.to_batches(max_chunksize=_BATCH):
+        connection.executemany(statement, batch)
+    if table is RUNS:
+        _load_labels(connection, rows)
 
 
 def _is_most(connection: Connection, table: Table, rows: int) -> bool:

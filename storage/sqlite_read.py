@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from mlrun.errors import SchemaMismatch, StoreClosed
-from mlrun.tables import PARAMS, RUNS
+from mlrun.tables import PARAMS, RUNS, TAGS
 
-from .sqlite_apply import read_marks
+from .sqlite_apply import read_marks, top_of
 from .sqlite_arrays import arrow_of, empty, indices, numbers
+from .sqlite_memory import remembered
 from .sqlite_schema import KEYED, name, source
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ __all__ = ["View"]
 
 _HOLES = 1000
 _FEW = 8  # values that are bound one by one
+_SMALL = 65_536  # bytes of an answer that is worth keeping
 _RUN_ID, _KEY = PARAMS.key
+_STATE = "state"
 # The driver takes types from the first rows, so a row of the right types stands before all.
 _HEADS = {"string": "''", "json": "''", "float64": "0.5"}
 
@@ -37,8 +40,9 @@ class View:
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
-        self._marks = read_marks(connection)  # the first read pins the snapshot
+        self._marks = remembered(connection, "marks", lambda: read_marks(connection))
         self._ranked: dict[Any, tuple[pa.Array, _Ranks]] = {}
+        self._rids: dict[str, int] = {}  # of the runs found last
 
     @property
     def connection(self) -> Connection:
@@ -71,17 +75,37 @@ class View:
         limits = {c: list(dict.fromkeys(values)) for c, values in (where or {}).items()}
         if not all(limits.values()):
             return empty(schema)
-        if table in KEYED:
-            found = _scan_keyed(self.connection, table, wanted, limits, self._ranked)
+        # which runs are open, and what is stored of a live one, is asked before every question
+        if set(limits) == {_STATE} or (set(limits) == {_RUN_ID} and len(limits[_RUN_ID]) <= _FEW):
+            fact = (table.name, *wanted, *((c, *v) for c, v in limits.items()))
+            found = remembered(
+                self.connection,
+                fact,
+                lambda: self._scan(table, wanted, limits),
+                worth=lambda rows: rows.nbytes <= _SMALL,
+            )
         else:
-            found = _scan_plain(self.connection, table, wanted, limits)
+            found = self._scan(table, wanted, limits)
         return found.cast(schema) if found.schema != schema else found
+
+    def _scan(
+        self, table: Table, wanted: list[str], limits: Mapping[str, Sequence[Any]]
+    ) -> pa.Table:
+        if table in KEYED:
+            return _scan_keyed(self.connection, table, wanted, limits, self._ranked, self._rids)
+        return _scan_plain(self.connection, table, wanted, limits, self._rids)
 
     def find(self, query: RunQuery) -> pa.Table:
         """Return the ids of the runs that the query means, in its order."""
         from .sqlite_find import find
 
-        return find(self.connection, query)
+        found = find(self.connection, query)
+        ids = found.select([_RUN_ID])
+        if found.num_rows <= _HOLES:
+            self._rids = dict(
+                zip(ids.column(0).to_pylist(), found.column(1).to_pylist(), strict=True)
+            )
+        return ids
 
 
 def _chunks(limits: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Sequence[Any]]]:
@@ -129,9 +153,13 @@ def _bindable(value: Any) -> Any:
 
 
 def _scan_plain(
-    connection: Connection, table: Table, wanted: list[str], limits: Mapping[str, Sequence[Any]]
+    connection: Connection,
+    table: Table,
+    wanted: list[str],
+    limits: Mapping[str, Sequence[Any]],
+    rids: Mapping[str, int],
 ) -> pa.Table:
-
+    """Read any other table; runs that were just found are looked up by their number, `rids`."""
     expressions, behind = source(table)
     read = list(dict.fromkeys((*wanted, *table.key)))
     heads = (_HEADS.get(table.column(c).type, "0") for c in read)
@@ -142,12 +170,16 @@ def _scan_plain(
     if _RUN_ID in limits and _is_most(connection, len(limits[_RUN_ID])):
         kept = arrow_of(limits[_RUN_ID])
         limits = {c: v for c, v in limits.items() if c != _RUN_ID}
+    bounds = {expressions[c]: v for c, v in limits.items()}
+    if table in (RUNS, TAGS) and rids and all(r in rids for r in limits.get(_RUN_ID, ("",))):
+        bounds["t.rid"] = [rids[r] for r in bounds.pop(expressions[_RUN_ID])]
     parts = []
-    for chunk in _chunks({expressions[c]: v for c, v in limits.items()}):
+    for chunk in _chunks(bounds):
         terms, params = _all_among(chunk)
         body = f"select {chosen} from {behind} and {terms} order by {order}"
         sql = f"select * from (select {head}) union all select * from ({body})"
-        parts.append(connection.arrow(sql, params).slice(1))
+        few = len(limits.get(_RUN_ID, ())) in range(1, _HOLES)
+        parts.append(connection.arrow(sql, params, few=few).slice(1))
     found = pa.concat_tables(parts)
     if kept is not None:
         found = found.filter(_is_in(found.column(_RUN_ID), kept))
@@ -168,17 +200,27 @@ def _scan_keyed(
     wanted: list[str],
     limits: Mapping[str, Sequence[Any]],
     ranked: dict[Any, tuple[pa.Array, _Ranks]],
+    rids: Mapping[str, int],
 ) -> pa.Table:
     """Read one of the three long tables: integers from SQLite, their texts put in here.
 
-    `ranked` keeps the texts of a snapshot: its three long tables are mostly read for the same runs.
+    `ranked` keeps the texts of a snapshot: its three long tables are mostly read for the same runs, and mostly for
+    those just found, whose numbers are `rids`.
     """
     found_ranks = []
     for source_table, number, text in ((RUNS.name, "rid", _RUN_ID), ("keys", "kid", _KEY)):
         among = limits.get(text)
         mark = (text, None if among is None else tuple(among))
         if mark not in ranked:
-            ranked[mark] = _ranks(connection, source_table, number, text, among)
+            if text == _KEY and among is None:
+                ranked[mark] = remembered(
+                    connection, "keys", lambda: _ranks(connection, "keys", "kid", _KEY, None)
+                )
+            elif text == _RUN_ID and rids and among is not None and all(r in rids for r in among):
+                texts = sorted(among)
+                ranked[mark] = arrow_of(texts), _Ranks(np.array([rids[r] for r in texts]))
+            else:
+                ranked[mark] = _ranks(connection, source_table, number, text, among)
         found_ranks.append(ranked[mark])
     (runs, run_rank), (keys, key_rank) = found_ranks
     values = [c for c in wanted if c not in table.key]
@@ -210,8 +252,7 @@ def _is_most(connection: Connection, runs: int) -> bool:
     """Whether reading everything is faster than looking up so many runs."""
     if runs < _HOLES:
         return False
-    [(top,)] = connection.rows("select ifnull(max(rid), 0) from runs")
-    return runs * 8 > int(top)
+    return runs * 8 > top_of(connection)
 
 
 class _Ranks:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GaveUp", "Walk"]
 
-_FIRST = 512
+_FIRST, _LEAST = 512, 32
 _STRIDE = 65_536
 _LONG_TIE = 1_024
 _NO_RID = (1 << 63) - 1
@@ -43,6 +43,7 @@ class Walk:
         order: the stretches to follow.
         checks: makes the whole condition on `runs r`, and the scope that holds its values.
         single: no other key decides among runs of one value, only their run id.
+        picky: there are conditions that many runs may not satisfy.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Walk:
         checks: Callable[[], tuple[str, Scope]],
         *,
         single: bool,
+        picky: bool = True,
     ) -> None:
         self._connection = connection
         self._order = order
         self._checks = checks
         self._single = single
+        self._picky = picky
 
     def candidates(
         self, need: int, *, steps: int | None = None, among: np.ndarray[Any, Any] | None = None
@@ -107,7 +110,7 @@ class Walk:
 
         The last value is None where all that matters of the runs passed is yielded.
         """
-        size: int = _FIRST if among is None else _STRIDE
+        size: int = self._first(need) if among is None else _STRIDE
         last: tuple[Any, Any] | None = None
         bits = None if among is None else _bits(among)
         while True:
@@ -128,6 +131,10 @@ class Walk:
                 yield newest, np.full(len(newest), values[-1]), None, 0
                 last = (values[-1], -1 if descending else _NO_RID)
             size = min(size * 2, _STRIDE)
+
+    def _first(self, need: int) -> int:
+        """Return how many entries to read at first: hardly more than are needed where nearly all runs are good."""
+        return _FIRST if self._picky else min(max(need + need // 4, _LEAST), _FIRST)
 
     def _newest(self, stretch: Entries, value: Any, need: int) -> np.ndarray[Any, Any]:
         """Return the newest runs that have one value: where it is frequent, this is shorter than reading them all."""

@@ -74,11 +74,12 @@ def record_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFram
         "timestamp": pl.Int64,
     }  # fmt: skip
     found = list(rows)
-    columns = [
-        pl.Series(c.name, [r.get(c.name) for r in found], kinds[c.type]) for c in table.columns
-    ]
-    times = [c.name for c in table.columns if c.type == "timestamp"]
-    return pl.DataFrame(columns).with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
+    time = pl.Datetime("us", "UTC")
+    columns = []
+    for c in table.columns:
+        values = pl.Series(c.name, [r.get(c.name) for r in found], kinds[c.type])
+        columns.append(values.cast(time) if c.type == "timestamp" else values)
+    return pl.DataFrame(columns)
 
 
 def load_overlay(journal: JournalSnapshot, view: RecordsView) -> Overlay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import RecordsView, RunQuery
     from mlrun.store import Store
+    from mlrun.where.ast import Name
 
 __all__ = ["Snapshot", "as_frame", "snapshot"]
 
-_SCOPES = ("tags", "params", "results", "metrics")
+_SMALL = 20_000  # rows
+_KEYED = {"params": PARAMS, "results": RESULTS, "metrics": SUMMARIES}  # by scope
+_PARTS = {"duration": ("started_at", "finished_at")}  # run columns that are made of others
 
 
 @dataclass
@@ -36,7 +40,11 @@ class Snapshot:
     overlay: Overlay
 
     def rows(
-        self, table: Table, run_ids: Sequence[str] | None, columns: Sequence[str] | None = None
+        self,
+        table: Table,
+        run_ids: Sequence[str] | None,
+        columns: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Return a per-run table's rows of these runs (None for all), pending ones included.
 
@@ -44,6 +52,7 @@ class Snapshot:
             table: RUNS, PARAMS, RESULTS, TAGS or SUMMARIES.
             run_ids: whose rows.
             columns: only these, `run_id` among them; None for all.
+            keys: only rows of these keys, where the table has keys and `run_ids` are given; pending ones of all keys.
         """
         pending = self.overlay.run_ids
         if run_ids is None:
@@ -53,15 +62,20 @@ class Snapshot:
         else:
             settled = [r for r in run_ids if r not in pending]
             if run_ids and not settled:
-                fresh = self.overlay.frame(table).filter(pl.col("run_id").is_in(list(run_ids)))
+                fresh = self._pending(table, run_ids)
                 return fresh if columns is None else fresh.select(columns)
-            stored = as_frame(self.view.scan(table, columns=columns, where={"run_id": settled}))
-        if not pending:
+            where = {"run_id": settled} if keys is None else {"run_id": settled, "key": keys}
+            stored = as_frame(self.view.scan(table, columns=columns, where=where))
+        if not pending or (run_ids is not None and len(settled) == len(run_ids)):
             return stored
-        fresh = self.overlay.frame(table).select(stored.columns)
-        if run_ids is not None:
-            fresh = fresh.filter(pl.col("run_id").is_in(list(run_ids)))
+        fresh = self._pending(table, run_ids).select(stored.columns)
         return pl.concat([stored, fresh])
+
+    def _pending(self, table: Table, run_ids: Sequence[str] | None) -> pl.DataFrame:
+        found = self.overlay.frame(table)
+        if run_ids is None or found.is_empty() or self.overlay.run_ids <= set(run_ids):
+            return found
+        return found.filter(pl.col("run_id").is_in(list(run_ids)))
 
     def shared(self, table: Table) -> pl.DataFrame:
         """Return all rows of a table that is not per run (artifacts, lineage, …), pending ones laid over by key."""
@@ -93,16 +107,29 @@ class Snapshot:
         if not fresh or not stored:
             return (stored or fresh)[query.offset : end]
         # both are in order already: merging them takes only what the order is made of
-        merged = replace(query, where=None, children=True)
-        scopes = {name.scope for key in query.order_by for name in names_in(key.name)}
-        return select_runs(self._frames([*stored, *fresh], scopes), merged)["run_id"].to_list()
+        merged = replace(
+            query, where=None, project=None, exclude=frozenset(),
+            children=True, archived=True, deleted=True,
+        )  # fmt: skip
+        names = [name for key in query.order_by for name in names_in(key.name)]
+        return select_runs(self._frames([*stored, *fresh], names), merged)["run_id"].to_list()
 
-    def _frames(self, run_ids: list[str], scopes: Collection[str] = _SCOPES) -> RunFrames:
-        """The rows that an expression over these scopes looks at; other tables are empty."""
-        frames = [self.rows(RUNS, run_ids)]
-        for table, scope in zip((TAGS, PARAMS, RESULTS, SUMMARIES), _SCOPES, strict=True):
-            frames.append(self.rows(table, run_ids) if scope in scopes else record_frame(table, []))
+    def _frames(self, run_ids: list[str], names: Collection[Name] | None = None) -> RunFrames:
+        """The rows that an expression of these names looks at, None for any; other tables are empty."""
+        if names is None:
+            return RunFrames(*(self.rows(t, run_ids) for t in (RUNS, TAGS, *_KEYED.values())))
+        read = {part for n in names if n.scope == "run" for part in _PARTS.get(n.key, (n.key,))}
+        read |= {n.scope for n in names if n.scope == "labels"} | {"run_id"}
+        frames = [self.rows(RUNS, run_ids, sorted(read)), _nothing(TAGS)]
+        for scope, table in _KEYED.items():
+            keys = sorted({n.key for n in names if n.scope == scope})
+            frames.append(self.rows(table, run_ids, keys=keys) if keys else _nothing(table))
         return RunFrames(*frames)
+
+
+@cache
+def _nothing(table: Table) -> pl.DataFrame:
+    return record_frame(table, [])
 
 
 @contextmanager
@@ -120,6 +147,9 @@ def snapshot(store: Store) -> Iterator[Snapshot]:
 
 def as_frame(arrow: Any) -> pl.DataFrame:
     """Return an Arrow table as a Polars frame, without a copy where the types allow it."""
+    if arrow.num_rows <= _SMALL:  # column by column, in this thread: see `mlrun.lookup.widen`
+        names = arrow.column_names
+        return pl.DataFrame([pl.Series(n, c) for n, c in zip(names, arrow.columns, strict=True)])
     frame = pl.from_arrow(arrow)
     assert isinstance(frame, pl.DataFrame)
     return frame

@@ -1,19 +1,27 @@
-"""Long to wide: one row per run, one column per parameter, result and metric."""
+"""Long to wide: one row per run, one column per parameter, result and metric.
+
+A page of a list is a hundred runs and a thousand values: columns are placed by NumPy and put together in the calling
+thread. Polars' thread pool costs more than such a frame, and on a busy machine a time slice each time it is asked.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from mlrun.errors import WhereError
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mlrun.where.ast import Name
+
+    Places = np.ndarray[Any, np.dtype[np.int64]]
 
 __all__ = ["RUN_COLUMNS", "aggregate", "widen"]
 
@@ -21,6 +29,10 @@ RUN_COLUMNS = (
     "run_id", "name", "project", "state", "kind", "function", "parent", "iteration", "group", "user", "host",
     "started_at", "finished_at", "duration", "tags", "labels", "notes", "error", "dropped",
 )  # fmt: skip
+_SMALL = 20_000  # rows that Python looks up faster than Polars joins
+_INDEX = pl.get_index_type()  # in this type Polars takes row numbers as they are
+_WORD = np.uint32 if pl.UInt32 == _INDEX else np.uint64
+_SPELLED = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def widen(
@@ -34,28 +46,57 @@ def widen(
         wanted: the columns, in order; None for all: the run's own, then `params.*`, `results.*` and `metrics.*`,
             each sorted by name.
     """
-    order = pl.DataFrame({"run_id": pl.Series(ids, dtype=pl.String)}).with_row_index("at")
+    order = _Order(ids)
     names = None if wanted is None else list(wanted)
-    out = [_run_columns(order, tables)]
-    out += _typed(order, tables.get(PARAMS.name), "params", names)
-    out += _typed(order, tables.get(RESULTS.name), "results", names)
-    out += _metrics(order, tables.get(SUMMARIES.name), names)
-    wide = pl.concat(out, how="horizontal")
+    own = _run_columns(order, tables)
+    values = {
+        **_typed(order, tables.get(PARAMS.name), "params", names),
+        **_typed(order, tables.get(RESULTS.name), "results", names),
+        **_metrics(order, tables.get(SUMMARIES.name), names),
+    }
     if names is None:
-        return wide
-    return wide.select(_pick(wide, name) for name in names)
+        return pl.DataFrame([*own.values(), *values.values()])
+    return pl.DataFrame([_pick(order, own, values, name) for name in names])
 
 
-def _pick(wide: pl.DataFrame, name: Name) -> pl.Expr:
+class _Order:
+    """The rows of the wide frame: which run stands where."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.height = len(ids)
+        self._ids = ids
+        self._places = {r: at for at, r in enumerate(ids)} if len(ids) <= _SMALL else None
+
+    def of(self, run_ids: pl.Series) -> Places:
+        """Return the row of each run; -1 for runs that are not there."""
+        if self._places is not None and len(run_ids) <= _SMALL:
+            get, size = self._places.get, len(run_ids)
+            return np.fromiter((get(r, -1) for r in run_ids.to_list()), np.int64, size)
+        rows = pl.DataFrame({"run_id": pl.Series(self._ids, dtype=pl.String)}).with_row_index("at")
+        found = run_ids.alias("run_id").to_frame().join(
+            rows.with_columns(pl.col("at").cast(pl.Int64)), on="run_id", how="left",
+            maintain_order="left",
+        )  # fmt: skip
+        return found["at"].fill_null(-1).to_numpy()
+
+
+def _pick(
+    order: _Order,
+    own: Mapping[str, pl.Series],
+    values: Mapping[tuple[str, str, str], pl.Series],
+    name: Name,
+) -> pl.Series:
     if name.scope == "run":
-        return pl.col(name.key)
-    if name.scope == "labels":
-        found = [_label(text, name.key) for text in wide["labels"]]
-        return pl.lit(pl.Series(f"labels.{name.key}", found, dtype=pl.String))
+        return own[name.key]
     title = name.column
-    if title in wide.columns:
-        return pl.col(title)
-    return pl.lit(None, pl.Float64 if name.scope == "metrics" else pl.String).alias(title)
+    if name.scope == "labels":
+        found = [_label(text, name.key) for text in own["labels"]]
+        return pl.Series(f"labels.{name.key}", found, dtype=pl.String)
+    known = values.get((name.scope, name.key, name.aggregate))
+    if known is not None:
+        return known.alias(title)
+    kind = pl.Float64 if name.scope == "metrics" else pl.String
+    return pl.Series(title, [None], kind).new_from_index(0, order.height)
 
 
 def _label(labels: str | None, key: str) -> str | None:
@@ -70,80 +111,104 @@ def _label(labels: str | None, key: str) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _run_columns(order: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    runs = order.join(tables[RUNS.name], on="run_id", how="left").sort("at")
-    tags = tables.get(TAGS.name)
-    if tags is None:
-        grouped = pl.DataFrame(schema={"run_id": pl.String, "tags": pl.List(pl.String)})
-    else:
-        grouped = (
-            tags.sort("tag")
-            .group_by("run_id", maintain_order=True)
-            .agg(pl.col("tag").alias("tags"))
-        )
-    none = pl.lit([], dtype=pl.List(pl.String))
-    return (
-        runs.join(grouped, on="run_id", how="left", maintain_order="left")
-        .with_columns(
-            (pl.col("finished_at") - pl.col("started_at")).alias("duration"),
-            pl.col("tags").fill_null(none),
-        )
-        .select(RUN_COLUMNS)
-    )
+def _run_columns(order: _Order, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.Series]:
+    runs = tables[RUNS.name]
+    at = order.of(runs["run_id"])
+    rows = np.full(order.height, -1, np.int64)
+    rows[at[at >= 0]] = (at >= 0).nonzero()[0]
+    taken = _indices(rows)
+    found = {c.name: c if taken is None else c[taken] for c in runs.get_columns()}
+    found["duration"] = (found["finished_at"] - found["started_at"]).alias("duration")
+    found["tags"] = _tags(order, tables.get(TAGS.name))
+    return {name: found[name] for name in RUN_COLUMNS}
+
+
+def _indices(rows: Places) -> pl.Series | None:
+    """Return row numbers for `series[...]`; None if they are all rows in order."""
+    if len(rows) and (rows == np.arange(len(rows))).all():
+        return None
+    if (rows < 0).any():
+        return pl.Series([None if row < 0 else row for row in rows.tolist()], dtype=_INDEX)
+    return pl.Series(rows.astype(_WORD))
+
+
+def _tags(order: _Order, tags: pl.DataFrame | None) -> pl.Series:
+    if tags is None or tags.is_empty():
+        return pl.Series("tags", [[]], dtype=pl.List(pl.String)).new_from_index(0, order.height)
+    at = order.of(tags["run_id"])
+    rows = (at >= 0).nonzero()[0]
+    rows = rows[np.lexsort((_coded(tags["tag"])[0][rows], at[rows]))]
+    ends = np.zeros(order.height + 1, np.int64)
+    np.cumsum(np.bincount(at[rows], minlength=order.height), out=ends[1:])
+    flat = tags["tag"][pl.Series(rows.astype(_WORD))].to_arrow()
+    kind = pa.large_list(flat.type)
+    buffers = [None, pa.py_buffer(ends)]
+    return pl.Series("tags", pa.Array.from_buffers(kind, order.height, buffers, children=[flat]))
 
 
 def _parts(
-    order: pl.DataFrame, long: pl.DataFrame, keys: set[str] | None
-) -> dict[str, pl.DataFrame]:
-    """Part long rows by key, sorted by name, with `at`: the row of the wide frame that each goes to."""
+    order: _Order, long: pl.DataFrame, keys: set[str] | None, forms: Mapping[str, pl.Series]
+) -> Iterator[tuple[str, Places, dict[str, pl.Series]]]:
+    """Part long rows by key, sorted by name: key, where its rows go (ascending), and their `forms`."""
+    at = order.of(long["run_id"])
+    code, names = _coded(long["key"])
+    chosen = at >= 0
     if keys is not None:
-        long = long.filter(pl.col("key").is_in(list(keys)))
-    placed = long.join(order, on="run_id", how="inner")
-    parts = placed.partition_by("key", as_dict=True)
-    return {str(key): parts[key,] for key in sorted(str(k) for (k,) in parts)}
+        chosen &= np.array([name in keys for name in names], dtype=bool)[code]
+    rows = chosen.nonzero()[0]
+    rows = rows[np.lexsort((at[rows], code[rows]))]
+    ends = np.searchsorted(code[rows], np.arange(len(names) + 1))
+    taken, at = pl.Series(rows.astype(_WORD)), at[rows]
+    forms = {form: values[taken] for form, values in forms.items()}
+    for name, first, end in zip(names, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        if first < end:
+            part = {form: values.slice(first, end - first) for form, values in forms.items()}
+            yield name, at[first:end], part
 
 
-def _scatter(height: int, at: pl.Series, values: pl.Series) -> pl.Series:
-    """Return a column of `height` rows that holds `values` at the places `at`, null elsewhere."""
-    if len(at) == height and at.is_sorted():
+def _coded(keys: pl.Series) -> tuple[Places, list[str]]:
+    """Return the place of every key among the names, and the names in order."""
+    if len(keys) <= _SMALL:
+        listed = keys.to_list()
+        names = sorted(set(listed))
+        codes = {name: code for code, name in enumerate(names)}
+        return np.fromiter((codes[key] for key in listed), np.int64, len(listed)), names
+    names = sorted(keys.unique().to_list())
+    return keys.replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy(), names
+
+
+def _scatter(height: int, at: Places, values: pl.Series) -> pl.Series:
+    """Return a column of `height` rows that holds `values` at the places `at` (ascending), null elsewhere."""
+    if len(at) == height:
         return values
-    return pl.Series([None], dtype=values.dtype).new_from_index(0, height).scatter(at, values)
+    none = pl.Series([None], dtype=values.dtype).new_from_index(0, height)
+    return none.scatter(pl.Series(at), values)
 
 
 def _typed(
-    order: pl.DataFrame, long: pl.DataFrame | None, scope: str, names: list[Name] | None
-) -> list[pl.DataFrame]:
+    order: _Order, long: pl.DataFrame | None, scope: str, names: list[Name] | None
+) -> dict[tuple[str, str, str], pl.Series]:
     keys = None if names is None else {n.key for n in names if n.scope == scope}
     if long is None or long.is_empty() or keys == set():
-        return []
-    parts = _parts(order, long.with_columns(_numbers()), keys)
-    kinds = dict(long.group_by("key").agg(pl.col("type").unique()).iter_rows())
-    columns = [
-        _scatter(order.height, part["at"], _decode(part, set(kinds[key]))).alias(f"{scope}.{key}")
-        for key, part in parts.items()
-    ]
-    return [pl.DataFrame(columns)] if columns else []
+        return {}
+    forms = {c: long[c] for c in ("value", "type", "num", "text")}
+    columns = {}
+    for key, at, part in _parts(order, long, keys, forms):
+        column = _scatter(order.height, at, _decode(part))
+        columns[scope, key, "last"] = column.alias(f"{scope}.{key}")
+    return columns
 
 
-def _numbers() -> pl.Expr:
-    """`num` with what a database could not hold: NaN and infinities, as the JSON text spells them."""
-    spelled = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-    odd = pl.col("value").replace_strict(spelled, default=None, return_dtype=pl.Float64)
-    return (
-        pl.when(pl.col("num").is_null() & (pl.col("type") == "float"))
-        .then(odd)
-        .otherwise(pl.col("num"))
-        .alias("num")
-    )
-
-
-def _decode(part: pl.DataFrame, kinds: set[str]) -> pl.Series:
-    """Return the values of PARAMS or RESULTS rows of these types in the narrowest type that holds them all.
+def _decode(part: Mapping[str, pl.Series]) -> pl.Series:
+    """Return the values of PARAMS or RESULTS rows in the narrowest type that holds them all.
 
     int, float, bool and str keep their type when all rows agree; numbers of several kinds become Float64; everything
     else is the JSON text.
     """
-    kinds = kinds - {"null"}
+    types = part["type"]
+    kinds = set((types if len(types) <= _SMALL else types.unique()).to_list())
+    nulls = "null" in kinds
+    kinds.discard("null")
     if kinds == {"int"}:
         whole = part["value"].cast(
             pl.Int64, strict=False
@@ -153,28 +218,43 @@ def _decode(part: pl.DataFrame, kinds: set[str]) -> pl.Series:
     if kinds == {"bool"}:
         return part["num"].cast(pl.Boolean)
     if kinds and kinds <= {"int", "float", "bool"}:
-        return part["num"]
+        return _numbers(part) if part["num"].null_count() else part["num"]
     if kinds == {"str"}:
         return part["text"]
-    return part.select(pl.when(pl.col("type") != "null").then(pl.col("value"))).to_series()
+    if not nulls:
+        return part["value"]
+    return pl.DataFrame(part).select(pl.when(pl.col("type") != "null").then("value")).to_series()
+
+
+def _numbers(part: Mapping[str, pl.Series]) -> pl.Series:
+    """`num` with what a database could not hold: NaN and infinities, as the JSON text spells them."""
+    odd = pl.col("value").replace_strict(_SPELLED, default=None, return_dtype=pl.Float64)
+    spelled = pl.when(pl.col("num").is_null() & (pl.col("type") == "float")).then(odd)
+    return pl.DataFrame(part).select(spelled.otherwise("num").alias("num")).to_series()
 
 
 def _metrics(
-    order: pl.DataFrame, long: pl.DataFrame | None, names: list[Name] | None
-) -> list[pl.DataFrame]:
+    order: _Order, long: pl.DataFrame | None, names: list[Name] | None
+) -> dict[tuple[str, str, str], pl.Series]:
     asked = None if names is None else {(n.key, n.aggregate) for n in names if n.scope == "metrics"}
     if long is None or long.is_empty() or asked == set():
-        return []
+        return {}
     kinds = {"last"} if asked is None else {kind for _, kind in asked}
-    values = long.select("run_id", "key", *(aggregate(kind).alias(kind) for kind in sorted(kinds)))
-    columns = []
-    for key, part in _parts(
-        order, values, None if asked is None else {k for k, _ in asked}
-    ).items():
+    figures = {kind: _figure(long, kind) for kind in kinds}
+    columns = {}
+    wanted = None if asked is None else {k for k, _ in asked}
+    for key, at, part in _parts(order, long, wanted, figures):
         for kind in ["last"] if asked is None else sorted(a for k, a in asked if k == key):
             title = f"metrics.{key}" + ("" if kind == "last" else f".{kind}")
-            columns.append(_scatter(order.height, part["at"], part[kind]).alias(title))
-    return [pl.DataFrame(columns)] if columns else []
+            column = _scatter(order.height, at, part[kind])
+            columns["metrics", key, kind] = column.alias(title)
+    return columns
+
+
+def _figure(long: pl.DataFrame, kind: str) -> pl.Series:
+    if kind == "last" and not long["last"].null_count():
+        return long["last"]
+    return long.select(aggregate(kind)).to_series()
 
 
 def aggregate(kind: str) -> pl.Expr:
