@@ -148,12 +148,13 @@ class LocalJob:
             self._finish(answer)
             return worker
         worker.kill()
+        how = worker.exit_text()
+        worker.close()
         if answer is not None and self._value_of(answer):
             return None
         if self._why:
             self._end("aborted", error=JobAborted(f"job {self.id}: {self._why}"))
         else:
-            how = worker.exit_text()
             self._end("lost", error=JobLost(f"job {self.id}: its worker process died ({how})"))
         return None
 

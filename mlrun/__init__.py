@@ -35,6 +35,8 @@ from mlrun.verbs import (
 if TYPE_CHECKING:
     from mlrun.content.dataitem import DataItem
     from mlrun.content.media import Audio, Histogram, Html, Image, Table, Video
+    from mlrun.execution.context import get_or_create_ctx
+    from mlrun.execution.decorator import handler
     from mlrun.view import RunView
 
 __version__ = "0.1.0"
@@ -55,7 +57,9 @@ __all__ = [
     "delete_runs",
     "errors",
     "get_artifact",
+    "get_or_create_ctx",
     "get_run",
+    "handler",
     "init",
     "log",
     "logs",
@@ -77,6 +81,8 @@ _LAZY = {
     "RunView": "mlrun.view",
     "Table": "mlrun.content.media",
     "Video": "mlrun.content.media",
+    "get_or_create_ctx": "mlrun.execution.context",
+    "handler": "mlrun.execution.decorator",
 }
 
 

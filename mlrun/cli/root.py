@@ -25,6 +25,8 @@ ERROR, USAGE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 130
 
 # name -> (module:command, one line for the list of commands, so that --help loads none of them)
 _COMMANDS = {
+    "run": ("execute:run", "Run a script or a function, here or on an executor."),
+    "abort": ("execute:abort", "Abort runs, whoever performs them."),
     "runs": ("runlist:runs", "List runs."),
     "show": ("show:show", "Show one run: parameters, results, metrics, artifacts, provenance."),
     "metrics": ("questions:metrics", "Print logged points."),
@@ -34,6 +36,7 @@ _COMMANDS = {
     "export": ("transfers:export", "Write runs to a folder or a .tar."),
     "import": ("transfers:import_", "Read runs from an export."),
     "compact": ("care:compact", "Absorb the journal, merge files, free what is past its time."),
+    "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),
     "doctor": ("care:doctor", "Check every file of the store; repair what can be repaired."),
     "version": ("version:version", "Print the version."),
 }

@@ -9,6 +9,10 @@ asked for with `context.get_param` and `context.get_input`.
 from __future__ import annotations
 
 import inspect
+import typing
+from contextlib import suppress
+from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, did_you_mean
@@ -22,6 +26,10 @@ _CONTEXT = "context"
 _MISSING = inspect.Parameter.empty
 _SIGNATURES: dict[Any, inspect.Signature] = {}
 _KEPT = 256
+_ALIASES = {
+    "pl": "polars", "polars": "polars", "pd": "pandas", "pandas": "pandas", "np": "numpy",
+    "numpy": "numpy", "pa": "pyarrow", "pyarrow": "pyarrow", "pathlib": "pathlib", "mlrun": "mlrun",
+}  # fmt: skip
 
 
 def bind_arguments(
@@ -96,14 +104,33 @@ def _signature(handler: Callable[..., Any]) -> inspect.Signature:
 
 
 def hints_of(handler: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations that a module with `from __future__ import annotations` keeps as text."""
-    import typing
+    """Return the annotations of a handler by name, those that are kept as text resolved where they can be.
 
-    target = handler if inspect.isroutine(handler) else type(handler).__call__
-    try:
-        return typing.get_type_hints(inspect.unwrap(target))
-    except Exception:  # noqa: BLE001  a name that exists only for type checkers: the input goes as it is
-        return {}
+    A function that travelled by value has lost the modules that only its annotations name: the usual short names of
+    the frame libraries are known here.
+    """
+    target = inspect.unwrap(handler if inspect.isroutine(handler) else type(handler).__call__)
+    found: dict[str, Any] = {}
+    for name, given in getattr(target, "__annotations__", {}).items():
+        if not isinstance(given, str):
+            found[name] = given
+            continue
+        known = {**getattr(target, "__globals__", {})}
+        known |= {a: m for a, m in _frame_modules(given).items() if a not in known}
+        with suppress(
+            Exception
+        ):  # a name that exists only for type checkers: the input goes as it is
+            found |= typing.get_type_hints(SimpleNamespace(__annotations__={name: given}), known)
+    return found
+
+
+def _frame_modules(annotation: str) -> dict[str, Any]:
+    named = {alias for alias in _ALIASES if f"{alias}." in annotation}
+    found: dict[str, Any] = {}
+    for alias in named:
+        with suppress(ImportError):
+            found[alias] = import_module(_ALIASES[alias])
+    return found
 
 
 def _is_run(annotation: Any) -> bool:

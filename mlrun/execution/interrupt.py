@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mlrun.tracking.run import Run
 
-__all__ = ["Guard", "RunAborted", "guarded"]
+__all__ = ["Guard", "RunAborted", "asked_why", "guarded"]
 
 _LOOK = 0.25  # seconds between two looks
 _AGAIN = 1.0  # seconds between two interrupts of one handler that caught the first
@@ -161,10 +161,15 @@ def _look_at(guard: Guard, now: float) -> None:
 def _reason(guard: Guard, now: float) -> str:
     if guard.deadline is not None and now >= guard.deadline:
         return f"it took longer than its time limit of {guard.limit:g} s"
-    store = guard.run.store
+    return asked_why(guard.run)
+
+
+def asked_why(run: Run) -> str:
+    """Return why somebody asked the run to abort; empty when nobody did."""
+    store = run.store
     if store is None:
         return ""
-    rows: list[dict[str, Any]] = store.records.lookup(RUNS, {"run_id": guard.run.id})
+    rows: list[dict[str, Any]] = store.records.lookup(RUNS, {"run_id": run.id})
     if rows and rows[0]["state"] in ("aborting", "aborted"):
         return rows[0]["error"] or "it was aborted"
     return ""

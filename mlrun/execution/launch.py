@@ -9,6 +9,7 @@ from mlrun.config import settings as read_settings
 from mlrun.errors import ConfigError, RunError
 from mlrun.execution.dispatch import Dispatch
 from mlrun.execution.inputs import check_inputs
+from mlrun.execution.needs import needs_of
 from mlrun.execution.places import HERE, chosen, place
 from mlrun.execution.retrypolicy import RetryPolicy
 from mlrun.execution.secrets import check_references
@@ -83,7 +84,7 @@ def run(
     store = open_store(request.store, given=None if request.store is not None else known)
     task, values = describe(function, request, known, store)
     where = chosen(local, executor, known)
-    found = needs or _needs(function)
+    found = needs or _needs(function, task.function)
     if hyperparams or hyper_param_options is not None:
         from mlrun.execution.sweeping import sweep
 
@@ -112,9 +113,9 @@ def _first(given: Any, default: Any) -> Any:
     return default if given is None else given
 
 
-def _needs(function: Any) -> Needs | None:
+def _needs(function: Any, spec: Mapping[str, Any]) -> Needs:
     ask = getattr(function, "needs", None)
-    found: Needs | None = ask() if callable(ask) else None
+    found: Needs = ask() if callable(ask) else needs_of(spec)
     return found
 
 

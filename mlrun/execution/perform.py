@@ -9,12 +9,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mlrun.config import Settings
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, MlrunError
 from mlrun.execution.binding import bind_arguments
 from mlrun.execution.environment import environment
 from mlrun.execution.hooks import ended, started
-from mlrun.execution.interrupt import RunAborted, guarded
+from mlrun.execution.interrupt import RunAborted, asked_why, guarded
+from mlrun.execution.script import is_script, run_script
 from mlrun.execution.task import Task
+from mlrun.functions.module import load_callable
+from mlrun.redact import redact_text
 from mlrun.store import open_store
 from mlrun.tables import RUNS
 from mlrun.tracking import current, lifecycle
@@ -24,12 +27,14 @@ from mlrun.tracking.values import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
 
     from mlrun.store import Store
     from mlrun.tracking.run import Run
 
 __all__ = ["perform"]
 
+_HOME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _REFUSED = frozenset({"completed", "error", "skipped", "aborted", "aborting"})
 
 
@@ -64,6 +69,8 @@ def perform(
         store, known, _about(task, found), run_id=task.run_id, watch=task.captures, taken=found
     )
     run.task, run.values = task, dict(values or {})
+    if not found and task.captures:
+        run.set_provenance({"task": task.record()})
     state, error = _attempt(task, run, values)
     run.end(state, error, settle=task.settle)
     return {
@@ -141,19 +148,18 @@ def _attempt(task: Task, run: Run, values: Mapping[str, Any] | None) -> tuple[st
         ended(run, failure)
         if isinstance(failure, RunAborted):
             return "aborted", str(failure)
-        return lifecycle.outcome_of(_shortened(failure))
+        state, error = _outcome_of(failure)
+        return state, asked_why(run) or error if state == "aborted" else error
     if guard.why:  # the handler caught the interrupt
         return "aborted", guard.why
     return "completed", None
 
 
 def _call(task: Task, run: Run, values: Mapping[str, Any]) -> None:
-    if (task.function.get("code") or {}).get("kind") == "command":
-        from mlrun.execution.script import run_script
-
+    if is_script(task):
         run_script(task, run)
         return
-    handler = _load(task)
+    handler = load_callable(task.function, task.handler or None)
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise _yields(handler)
     args, kwargs = bind_arguments(handler, run, task.params, {**task.inputs, **values})
@@ -168,12 +174,18 @@ def _call(task: Task, run: Run, values: Mapping[str, Any]) -> None:
     ended(run, None)
 
 
-def _shortened(failure: BaseException) -> BaseException:
-    """Leave our own frames above the handler out of the traceback."""
+def _outcome_of(failure: BaseException) -> tuple[str, str | None]:
+    """Return state and error; our own frames above the handler, and our own complaints, need no traceback."""
     trace = failure.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and _is_ours(trace):
         trace = trace.tb_next
-    return failure.with_traceback(trace) if trace is not None else failure
+    if trace is None and isinstance(failure, MlrunError):
+        return "error", redact_text(f"{type(failure).__name__}: {failure}")
+    return lifecycle.outcome_of(failure.with_traceback(trace) if trace is not None else failure)
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename.startswith(_HOME)
 
 
 async def _awaited(made: Any) -> Any:
@@ -196,21 +208,3 @@ def _keep(task: Task, run: Run, made: Any) -> None:
     from mlrun.packing.packers import pack_returns
 
     pack_returns(run, made, parse_hints(task.returns))
-
-
-def _load(task: Task) -> Callable[..., Any]:
-    try:
-        from mlrun.functions.module import load_callable
-    except ImportError:
-        found: Callable[..., Any] = _unpickled(task.function["code"]["data"])
-        return found
-    loaded: Callable[..., Any] = load_callable(task.function, task.handler or None)
-    return loaded
-
-
-@lru_cache
-def _unpickled(data: str) -> Any:
-    import base64
-    import pickle
-
-    return pickle.loads(base64.b64decode(data))

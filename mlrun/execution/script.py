@@ -14,20 +14,20 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, MlrunError, did_you_mean
 from mlrun.execution.hooks import ended, started
-from mlrun.ids import now_us
 
 if TYPE_CHECKING:
     from mlrun.execution.task import Task
     from mlrun.tracking.run import Run
 
-__all__ = ["CONFIG", "ScriptFailed", "run_script"]
+__all__ = ["CONFIG", "ScriptFailed", "is_script", "run_script"]
 
 CONFIG = "MLRUN_EXEC_CONFIG"
 _GRACE = 3.0  # seconds that an interrupted command has to end
@@ -47,8 +47,19 @@ def run_script(task: Task, run: Run) -> None:
         ScriptFailed: its exit code is not 0; the message holds the end of its standard error.
     """
     code = task.function["code"]
-    command = _command(code, run)
-    started(run)
+    with ExitStack() as stack:
+        command = _command(code, run, stack)
+        started(run)
+        _run(command, code, task, run)
+    ended(run, None)
+
+
+def is_script(task: Task) -> bool:
+    """Whether the task's code is a command; source without a handler is loaded, and run in this process."""
+    return (task.function.get("code") or {}).get("kind") == "command"
+
+
+def _run(command: list[str], code: dict[str, Any], task: Task, run: Run) -> None:
     process = subprocess.Popen(
         command, env=_environment(task, run), cwd=code.get("workdir") or None, text=True,
         errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -58,8 +69,8 @@ def run_script(task: Task, run: Run) -> None:
     assert process.stderr is not None
     tail = _Tail()
     readers = [
-        threading.Thread(target=_pass_on, args=(run, process.stdout, "stdout", None), daemon=True),
-        threading.Thread(target=_pass_on, args=(run, process.stderr, "stderr", tail), daemon=True),
+        threading.Thread(target=_pass_on, args=(process.stdout, "stdout", None), daemon=True),
+        threading.Thread(target=_pass_on, args=(process.stderr, "stderr", tail), daemon=True),
     ]
     for reader in readers:
         reader.start()
@@ -74,23 +85,28 @@ def run_script(task: Task, run: Run) -> None:
     _take_over(run)
     if exit_code:
         said = tail.text()
-        name = _exit_name(exit_code)
+        name = Path(code["path"]).name
         raise ScriptFailed(
-            f"{Path(code['path']).name} ended with {name}" + (f":\n{said}" if said else "")
+            f"{name} ended with {_exit_name(exit_code)}" + (f":\n{said}" if said else "")
         )
-    ended(run, None)
 
 
-def _command(code: dict[str, Any], run: Run) -> list[str]:
+def _command(code: dict[str, Any], run: Run, stack: ExitStack) -> list[str]:
     path = str(code["path"])
     given = code.get("args") or []
     args = [_filled(str(a), run) for a in (shlex.split(given) if isinstance(given, str) else given)]
     filled = _filled(path, run)
-    if filled.endswith(".py"):
-        if not Path(code.get("workdir") or ".", filled).exists():
-            raise ConfigError(f"there is no script {filled!r} in {Path.cwd()}")
-        return [sys.executable, filled, *args]
-    return [*shlex.split(filled), *args]
+    if not filled.endswith(".py"):
+        return [*shlex.split(filled), *args]
+    file = Path(code.get("workdir") or ".", filled)
+    text = code.get("text")
+    if text is not None and not (file.is_file() and file.read_text("utf-8") == text):
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlrun-script-"))
+        filled = os.path.join(folder, file.name)  # another host, or the file was changed meanwhile
+        Path(filled).write_text(text, "utf-8")
+    elif text is None and not file.exists():
+        raise ConfigError(f"there is no script {filled!r} in {file.parent.absolute()}")
+    return [sys.executable, filled, *args]
 
 
 def _filled(text: str, run: Run) -> str:
@@ -138,16 +154,13 @@ class _Tail:
         return "".join(self._lines)[-_TAIL:].rstrip()
 
 
-def _pass_on(run: Run, stream: IO[str], name: str, tail: _Tail | None) -> None:
-    out = sys.__stdout__ if name == "stdout" else sys.__stderr__
+def _pass_on(stream: IO[str], name: str, tail: _Tail | None) -> None:
+    """Print what the command prints; the capture of this process's console hears it, as it hears a handler."""
     with stream:
         for line in stream:
             if tail is not None:
                 tail.add(line)
-            if run.writer is not None:
-                with suppress(OSError):  # a full disk costs the line
-                    run.writer.text(run.project, run.id, [(now_us(), name, line.rstrip("\n"))])
-                    run.lines += 1
+            out = sys.stdout if name == "stdout" else sys.stderr
             if out is not None:
                 with suppress(OSError, ValueError):
                     out.write(line)
