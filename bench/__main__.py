@@ -22,7 +22,7 @@ WORKLOADS = {
     "log_cost": "what a call costs, points a second, memory",
     "visible": "from log() to another process",
     "run_cost": "creating and finishing runs, files left behind",
-    "w1": "the table of 10,000 and 100,000 runs",
+    "w1": "the table of 10,000, 100,000 and 1,000,000 runs",
     "charts": "series of 1M and 100M points",
     "footprint": "bytes a point",
     "crash": "SIGKILL at random moments",
@@ -55,11 +55,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes: see whether it works")
     parser.add_argument("--peers", action="store_true", help="the peers too, in the same run")
     parser.add_argument("--runs", type=int, default=0, help="of w1, instead of its two sizes")
+    parser.add_argument(
+        "--stores", help="of w1: keep the stores there, and ask those that are there"
+    )
+    parser.add_argument("--load", action="store_true", help="of w1: make the stores, ask nothing")
     parser.add_argument("--json", metavar="FILE", help="write the results there, not to stdout")
     parser.add_argument("--folder", help="where stores are made; default the temporary folder")
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.names) - set(WORKLOADS)):
         parser.error(f"no workload {unknown[0]!r}: there are {', '.join(WORKLOADS)}")
+    if given.load and not given.stores:
+        parser.error("--load makes stores to keep: say where with --stores")
     return given
 
 
@@ -67,7 +73,8 @@ def _measure(name: str, given: argparse.Namespace) -> tuple[dict[str, Any], str]
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=given.folder))
     begin = time.monotonic()
     try:
-        options = Options(folder, given.quick, given.peers, given.runs)
+        stores = Path(given.stores).resolve() if given.stores else None
+        options = Options(folder, given.quick, given.peers, given.runs, stores, given.load)
         figures = import_module(f"bench.{name}").run(options)
     finally:
         settle(folder)

@@ -28,12 +28,16 @@ class Options:
         quick: small sizes, to see that the runner works; its figures say little.
         peers: measure the peers that are installed, in the same run.
         runs: number of runs of `w1`; 0 for its own choice.
+        stores: where `w1` keeps its stores and finds those that it made before; None for none.
+        load: only make the stores of `w1`.
     """
 
     folder: Path
     quick: bool = False
     peers: bool = False
     runs: int = 0
+    stores: Path | None = None
+    load: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["find"]
 
 _FEW = 3_000  # runs that are checked and sorted in some milliseconds
+_COUNTED = 20_000  # entries of an index that are counted: a millisecond
 _SOME = 20_000  # runs that are sorted faster than an order is walked
 _MOST_UNITED = 50  # SQLite unites up to 500 selects
 _MOST_STEPS = 12_000  # of a walk that checks each run by itself
@@ -107,12 +108,12 @@ class _Search:
         found = [sources(t, self._kids) for t in self._terms]
         mine = project_entries(self._query)
         few: list[Entries] | None = None
-        least, odds = _FEW, 1.0
+        least, odds = _COUNTED, 1.0
         for entries in [*found, None if mine is None else [mine]]:
             if entries is None:
                 continue
             count = sum(self._count(e) for e in entries)
-            if count <= _FEW:
+            if count <= _COUNTED:
                 odds *= self._top / max(count, 1)
                 self._counted.append((count, entries))
             if count <= least:
@@ -134,7 +135,7 @@ class _Search:
     def _count(self, entries: Entries) -> int:
         def find() -> int:
             [(count,)] = self._connection.rows(
-                f"select count(*) from (select 1 from {entries.table} where {entries.where} limit {_FEW + 1})",
+                f"select count(*) from (select 1 from {entries.table} where {entries.where} limit {_COUNTED + 1})",
                 entries.values,
             )
             return int(count)

@@ -75,3 +75,30 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert percentile(values, 50) == 50
     assert percentile(values, 95) == 95
     assert percentile([3.0], 99) == 3.0
+
+
+def test_runs_loaded_in_bulk_have_their_records_and_a_share_of_them_points(tmp_path: Path) -> None:
+    import mlrun
+    from bench.trackers import made
+
+    call("bench.bulk:load_runs", folder=str(tmp_path), runs=30, share=10)
+    found = mlrun.runs("w1", order_by="started_at", store=tmp_path)
+    given = [made.run(number) for number in range(30)]
+    assert found["name"].to_list() == [run.name for run in given]
+    assert found["tags"].to_list() == [sorted(run.tags) for run in given]
+    for key in given[0].params:
+        assert found[f"params.{key}"].to_list() == [run.params[key] for run in given]
+    for key in given[0].last:
+        assert found[f"metrics.{key}"].to_list() == [run.last[key] for run in given]
+    counts = mlrun.sql("select count(*) as n from metrics", store=tmp_path)
+    assert counts.item() == 3 * 10 * made.POINTS
+
+
+def test_a_store_that_was_loaded_is_asked_again(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["w1", "--quick", "--runs", "40", "--stores", str(tmp_path), "--load"]
+    assert main([*arguments, "--json", str(out)]) == 0
+    told = (tmp_path / "w1-40" / "built.json").read_text(encoding="utf-8")
+    assert main([*arguments, "--json", str(out)]) == 0
+    assert (tmp_path / "w1-40" / "built.json").read_text(encoding="utf-8") == told
+    assert call("bench.w1:ask", folder=str(tmp_path / "w1-40"), runs=40, repeats=1)["taken"]

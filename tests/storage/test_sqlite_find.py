@@ -83,6 +83,8 @@ def test_every_plan_gives_the_answer_of_polars(
     chance = random.Random(seed)
     # small bounds make small data take the ways of large data
     monkeypatch.setattr(sqlite_find, "_FEW", chance.choice([0, 2, 10, 3000]))
+    monkeypatch.setattr(sqlite_find, "_COUNTED", chance.choice([0, 2, 10, 20_000]))
+    monkeypatch.setattr(sqlite_find, "_SURE", chance.choice([0, 3, 64]))
     monkeypatch.setattr(sqlite_find, "_SOME", chance.choice([0, 10, 20_000]))
     monkeypatch.setattr(sqlite_find, "_MOST_STEPS", chance.choice([0, 20, 12_000]))
     monkeypatch.setattr(sqlite_find, "_MOST_UNITED", chance.choice([0, 50]))
@@ -133,6 +135,7 @@ def test_conditions_that_exclude_each_other_end_soon(
 ) -> None:
     """Half the runs satisfy each condition and none both: a walk would check all of them one by one."""
     monkeypatch.setattr(sqlite_find, "_FEW", 20)
+    monkeypatch.setattr(sqlite_find, "_COUNTED", 20)
     monkeypatch.setattr(sqlite_find, "_MOST_STEPS", 100)
     monkeypatch.setattr(sqlite_walk, "_FIRST", 8)
     with closing(storage_class("sqlite:")(f"sqlite:///{tmp_path}/mlrun.db")) as records:
