@@ -16,6 +16,7 @@ from mlrun.execution.law import CanReattach, Needs
 from mlrun.execution.perform import perform
 from mlrun.execution.places import check_store, place
 from mlrun.execution.retrypolicy import RetryPolicy
+from mlrun.execution.telling import Told
 from mlrun.execution.watching import settle, watch_job
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Dispatch:
         limits: seconds by phase.
         retry: what happens when an attempt fails.
         follow: whether console lines are passed on to stderr.
+        told: who is told of the end.
     """
 
     store: Store
@@ -49,6 +51,7 @@ class Dispatch:
     limits: Mapping[str, float] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     follow: bool = False
+    told: Told = field(default_factory=Told)
 
     def perform(self, task: Task, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Perform a task to its end, as often as `retry` says; returns the last outcome."""
@@ -57,8 +60,11 @@ class Dispatch:
         if self.retry.count:
             from mlrun.execution.attempts import perform_attempts
 
-            return perform_attempts(self, task, values)
-        return self.attempt(task, values)
+            outcome = perform_attempts(self, task, values)
+        else:
+            outcome = self.attempt(task, values)
+        self.told.tell(task, outcome)
+        return outcome
 
     def attempt(self, task: Task, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Perform a task once, to its end."""
@@ -105,10 +111,13 @@ class Dispatch:
             except Exception as error:
                 settle(self.store, task, _unsent(error))
                 raise
-            thread = threading.Thread(target=self._watched, args=(task, job), daemon=True)
+            thread = threading.Thread(target=self._finish, args=(task, job), daemon=True)
         thread.name = f"mlrun-watch-{task.run_id[-6:]}"
         _beside.add(thread)
         thread.start()
+
+    def _finish(self, task: Task, job: Job) -> None:
+        self.told.tell(task, self._watched(task, job))
 
     def _watched(self, task: Task, job: Job, follow: bool = False) -> dict[str, Any]:
         try:

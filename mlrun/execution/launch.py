@@ -14,6 +14,7 @@ from mlrun.execution.places import HERE, chosen, place
 from mlrun.execution.retrypolicy import RetryPolicy
 from mlrun.execution.secrets import check_references
 from mlrun.execution.task import STORE_SETTINGS, Task, carried_settings
+from mlrun.execution.telling import Told
 from mlrun.execution.thresholds import limits_of
 from mlrun.ids import uuid7
 from mlrun.store import Store, open_store
@@ -48,6 +49,7 @@ class Request:
     retry: Any = None
     state_thresholds: Mapping[str, Any] | None = None
     time_limit: Any = None
+    notifications: Sequence[Any] | None = None
     store: Store | str | Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -84,12 +86,14 @@ def run(
     store = open_store(request.store, given=None if request.store is not None else known)
     task, values = describe(function, request, known, store)
     where = chosen(local, executor, known)
+    told = Told.of(request.notifications)
     found = needs or _needs(function, task.function)
     if hyperparams or hyper_param_options is not None:
-        from mlrun.execution.sweeping import sweep
+        from mlrun.execution.sweeping import Sweeping
 
         task = task.but(fresh=watch)
-        return sweep(store, task, values, hyperparams, hyper_param_options, where, watch, found)
+        swept = Sweeping(store, task, values, hyperparams, hyper_param_options, where, found, told)
+        return swept.run(watch)
     dispatch = Dispatch(
         store,
         None if where == HERE and watch else place(where),
@@ -97,6 +101,7 @@ def run(
         limits=_limits(request, task.function),
         retry=RetryPolicy.of(_first(request.retry, task.function.get("retry"))),
         follow=watch,
+        told=told,
     )
     if not watch:
         dispatch.start(task, values)
@@ -151,7 +156,7 @@ def describe(
         name=request.name or spec.get("name") or _called(handler) or "run",
         project=project,
         function=spec,
-        function_uri=_version(function),
+        function_uri=_version(function, store),
         handler=handler,
         params=dict(request.params or {}),
         inputs={**named, **paths, **stored},
@@ -188,10 +193,10 @@ def _called(handler: str) -> str:
     return handler.replace("::", ".").rpartition(".")[2]
 
 
-def _version(function: Any) -> str:
+def _version(function: Any, store: Store) -> str:
     """Return the name of the function's exact version, which is stored by now; empty for what is no `Function`."""
     versioned = getattr(function, "versioned_uri", None)
-    return str(versioned() if callable(versioned) else getattr(function, "uri", "") or "")
+    return str(versioned(store) if callable(versioned) else getattr(function, "uri", "") or "")
 
 
 def _listed(returns: Any) -> list[Any]:
