@@ -26,6 +26,10 @@ __all__ = ["run"]
 _CALLS = {"mlflow": 1_000, "aim": 5_000, "wandb": 20_000, "tensorboard": 20_000}
 _EVERY = 0.002
 _YARDSTICKS = ("JSON lines", "SQLite")
+_CONTROLS = (
+    "an empty function",
+    "appending to lists",
+)  # what is left of a tail when nothing is stored
 
 
 def run(options: Options) -> list[Figure]:
@@ -53,8 +57,13 @@ def _paced(options: Options) -> list[Figure]:
         return _counted(name, folder, 500 if options.quick else 3_000, _EVERY)
 
     names = subjects("log_cost", options, yardsticks=_YARDSTICKS)
-    found = interleaved(names, 1 if options.quick else 3, options.folder, measure)
-    return _call_figures("a call every 2 ms", found)
+    found = interleaved([*names, *_CONTROLS], 1 if options.quick else 3, options.folder, measure)
+    controls = [
+        Figure.median(f"{name}, a call every 2 ms, p99", [r["p99"] for r in found.pop(name)], "µs",
+                      note="a control: it stores nothing")
+        for name in _CONTROLS
+    ]  # fmt: skip
+    return _call_figures("a call every 2 ms", found) + controls
 
 
 def _counted(name: str, folder: Path, number: int, every: float) -> dict[str, Any]:

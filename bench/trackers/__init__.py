@@ -18,6 +18,8 @@ TRACKERS = {
     "mlrun": "bench.trackers.ours:Ours",
     "JSON lines": "bench.trackers.plain:JsonLines",
     "SQLite": "bench.trackers.plain:Database",
+    "an empty function": "bench.trackers.plain:Nothing",
+    "appending to lists": "bench.trackers.plain:Lists",
     "mlflow": "bench.trackers.mlflow_adapter:Mlflow",
     "wandb": "bench.trackers.wandb_adapter:Wandb",
     "aim": "bench.trackers.aim_adapter:Aim",

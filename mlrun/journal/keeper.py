@@ -44,6 +44,7 @@ class Keeper:
         self._stopping = False
         self._sealed_below = 0
         self._next_beat = 0.0
+        self._since = 0  # rows that came between the last two syncs
         self._thread: threading.Thread | None = threading.Thread(
             target=self._run, name="mlrun-journal", daemon=True
         )
@@ -74,7 +75,7 @@ class Keeper:
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + _EVERY
                     self._look()
-                    sync_files(self._lock, self._hold)
+                    self._sync()
                     if remote:
                         self._beat()
             except OSError:
@@ -125,6 +126,16 @@ class Keeper:
                 self._turn()
                 if space.closed:
                     self._hold.points.retire()  # what is sealed can be absorbed
+
+    def _sync(self) -> None:
+        """Sync, and give the pages back to the writer that a sync takes from it, as many as it needs till the next."""
+        with self._lock:
+            seg = self._hold.points.current
+            since = seg.rows - seg.synced if seg is not None else 0
+        sync_files(self._lock, self._hold)
+        if seg is not None and since:
+            seg.make_ready(2 * max(since, self._since))
+        self._since = since
 
     def _beat(self) -> None:
         if time.monotonic() >= self._next_beat:

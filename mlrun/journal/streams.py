@@ -132,7 +132,8 @@ class PointStream:
         while True:
             try:
                 if self._space.take(size):
-                    return Segment(self._slot.folder, self._slot.take_number(SEGMENT), size)
+                    number = self._slot.take_number(SEGMENT)
+                    return Segment(self._slot.folder, number, size, touch=size <= MIN_BYTES)
             except OSError:
                 self._space.give_back(size)  # a full disk, a quota, a limit: a smaller one may fit
             if size <= least:

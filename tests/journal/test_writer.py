@@ -16,6 +16,7 @@ from mlrun import ids
 from mlrun.config import Settings
 from mlrun.journal import Writer
 from mlrun.journal.files import list_numbers
+from mlrun.journal.segment import Segment
 from mlrun.journal.snapshot import WriterInfo, read_journal
 
 if TYPE_CHECKING:
@@ -338,6 +339,7 @@ def test_writing_loads_no_heavy_library(tmp_path: Path) -> None:
 import sys, json
 from pathlib import Path
 from mlrun.journal import Writer
+from mlrun.journal.segment import Segment
 from mlrun.journal.snapshot import WriterInfo, read_journal
 writer = Writer.open(Path(sys.argv[1]))
 writer.channel("p", "r").log({"a": 1.0}, 0)
@@ -372,3 +374,22 @@ def test_closing_does_not_stumble_over_an_absorber(
     writer.close()
     monkeypatch.undo()
     assert all_sealed(read_journal(journal).writers[name])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
+def test_pages_ahead_are_given_back_after_a_sync(tmp_path: Path) -> None:
+    """A sync takes from a process the right to store to a page at once; `log()` must not pay for getting it back."""
+    import resource
+
+    seg = Segment(tmp_path, 1, 1 << 20, touch=True)
+    seg.widen()
+    os.fsync(seg.fd)
+    seg.make_ready(4096)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for column in seg.columns:
+        column[0] = column[2000] = column[4000] = 1
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before <= 1
+    seg.count[0] = seg.capacity - 1
+    seg.make_ready(4096)  # nothing beyond the end
+    seg.close()
+    seg.make_ready(1)
