@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 
+from .recordplan import plan
 from .sqlite_apply import apply, read_marks
 from .sqlite_connect import connect, transaction
 from .sqlite_library import Pool, lease
 from .sqlite_memory import pin
-from .sqlite_plan import plan
 from .sqlite_schema import create, name, open_empty, open_version, source
 
 if TYPE_CHECKING:

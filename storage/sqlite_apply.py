@@ -9,8 +9,8 @@ from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
 from mlrun.ids import now_us
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, SUMMARIES, TAGS
 
+from .recordplan import decoded
 from .sqlite_memory import remembered
-from .sqlite_plan import decoded
 from .sqlite_schema import KEYED, conflict, name
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mlrun.tables import Table
 
+    from .recordplan import Row, Step
     from .sqlite_connect import Connection
-    from .sqlite_plan import Row, Step
 
 __all__ = ["apply", "lookup_numbers", "numbers_of", "put_statement", "read_marks", "top_of"]
 

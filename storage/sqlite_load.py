@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from mlrun.errors import SchemaMismatch
 from mlrun.tables import PARAMS, RUNS, TAGS, conform
 
+from .recordplan import decoded, labels_of
 from .sqlite_apply import numbers_of, put_statement
 from .sqlite_arrays import arrow_of
 from .sqlite_connect import transaction
-from .sqlite_plan import decoded, labels_of
 from .sqlite_schema import KEYED, indexes, make_indexes, name
 
 if TYPE_CHECKING:

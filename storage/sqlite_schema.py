@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlrun.contracts import Mark
@@ -28,10 +27,10 @@ from mlrun.tables import (
     RUNS,
     SCHEDULES,
     SUMMARIES,
-    TABLES,
     TAGS,
 )
 
+from .recordplan import LABELS, RECORDS
 from .sqlite_connect import open_uri, transaction
 
 if TYPE_CHECKING:
@@ -59,11 +58,8 @@ __all__ = [
 VERSION = 2
 _APPLICATION_ID = 0x6D6C7231
 
-RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "record"}
 KEYED = (PARAMS, RESULTS, SUMMARIES)
 _BY_RID = (*KEYED, TAGS)
-# the labels of a run one by one, as its params lie: written whenever its `labels` are
-LABELS = replace(PARAMS, name="labels")
 _SQL_TYPES = {"string": "text", "json": "text", "float64": "real"}
 _RUN_ID, _KEY = PARAMS.key
 # runs that a list shows when it is not asked for more: indexes hold only these

@@ -1,4 +1,4 @@
-"""Ops, checked, decoded and grouped: all that can be done before a transaction begins.
+"""Ops, checked, decoded and grouped: all that can be done before a transaction of any database begins.
 
 Tables do not depend on each other, so the ops of each are gathered (their order kept), puts of one key are merged, and
 rows with the same columns come together, to be written by one prepared statement: an absorber applies thousands of runs
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import SchemaMismatch
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS
-
-from .sqlite_schema import LABELS, RECORDS
+from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +21,11 @@ if TYPE_CHECKING:
     from mlrun.contracts import Op
     from mlrun.tables import Column, Table
 
-__all__ = ["Row", "Step", "decoded", "labels_of", "plan"]
+__all__ = ["LABELS", "RECORDS", "Row", "Step", "decoded", "labels_of", "plan"]
+
+RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "record"}
+# the labels of a run one by one, as its params lie: written whenever its `labels` are
+LABELS = replace(PARAMS, name="labels")
 
 Row = dict[str, Any]
 # ("put", table, columns, rows) | ("del", table, key) | ("artifact", ARTIFACTS, row) | ("labels", LABELS, by run)
