@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlrun.cli.opening import find_runs, the_store
-from mlrun.cli.output import format_options, note, print_json
+from mlrun.cli.output import format_options, note, print_frame, print_json
 from mlrun.config import settings
 from mlrun.errors import RunError
 
@@ -145,7 +145,12 @@ def _value(text: str) -> Any:
 
 
 def _tell(view: RunView, form: str | None) -> None:
-    if form:
+    if form == "csv":
+        import polars as pl
+
+        row = {"run_id": view.id, "name": view.name, "project": view.project, "state": view.state}
+        print_frame(pl.DataFrame([row]), form)
+    elif form:
         print_json(
             {
                 "run_id": view.id, "name": view.name, "project": view.project, "state": view.state,
@@ -161,12 +166,22 @@ def _tell(view: RunView, form: str | None) -> None:
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--reason", help="Why; becomes the run's error.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for their end.")
+@format_options
 @click.pass_context
-def abort(ctx: click.Context, runs: tuple[str, ...], reason: str | None, no_wait: bool) -> None:
+def abort(
+    ctx: click.Context, runs: tuple[str, ...], reason: str | None, no_wait: bool, form: str | None
+) -> None:
     """Abort runs, whoever performs them.
 
     RUNS are ids, beginnings or ends of ids (4 characters or more), or names: the newest run of that name.
     """
-    for view in find_runs(the_store(ctx), runs):
+    views = find_runs(the_store(ctx), runs)
+    for view in views:
         view.abort(reason, timeout=0 if no_wait else 60)
-        note(f"run {view.name!r} is {view.state}")
+        if form is None:
+            note(f"run {view.name!r} is {view.state}")
+    if form is not None:
+        import polars as pl
+
+        rows = [{"run_id": v.id, "name": v.name, "state": v.state} for v in views]
+        print_frame(pl.DataFrame(rows), form)
