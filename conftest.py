@@ -28,5 +28,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     yield tmp_path
     if "mlrun.tracking.lifecycle" in sys.modules:
         sys.modules["mlrun.tracking.lifecycle"].end_all()
+    if "mlrun.project.active" in sys.modules:
+        sys.modules["mlrun.project.active"].set_active(None)
     if "mlrun.store" in sys.modules:
         sys.modules["mlrun.store"].close_all()

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from mlrun.content.media import Audio, Histogram, Html, Image, Table, Video
     from mlrun.execution.context import get_or_create_ctx
     from mlrun.execution.decorator import handler
+    from mlrun.functions.function import Function
+    from mlrun.functions.making import code_to_function, import_function, new_function
+    from mlrun.functions.module import function_to_module
+    from mlrun.functions.template import new_task
+    from mlrun.hyper.options import HyperParamOptions
+    from mlrun.project.active import get_current_project
+    from mlrun.project.open import get_or_create_project, load_project, new_project
+    from mlrun.project.project import Project
+    from mlrun.project.running import run_function
     from mlrun.view import RunView
 
 __version__ = "0.1.0"
@@ -44,29 +53,42 @@ __version__ = "0.1.0"
 __all__ = [
     "Audio",
     "DataItem",
+    "Function",
     "Histogram",
     "Html",
+    "HyperParamOptions",
     "Image",
+    "Project",
     "Run",
     "RunView",
     "Table",
     "Video",
     "artifacts",
+    "code_to_function",
     "compact",
     "current_run",
     "delete_runs",
     "errors",
+    "function_to_module",
     "get_artifact",
+    "get_current_project",
     "get_or_create_ctx",
+    "get_or_create_project",
     "get_run",
     "handler",
+    "import_function",
     "init",
+    "load_project",
     "log",
     "logs",
     "metrics",
+    "new_function",
+    "new_project",
+    "new_task",
     "open_store",
     "params",
     "projects",
+    "run_function",
     "runs",
     "sql",
 ]
@@ -75,14 +97,27 @@ __all__ = [
 _LAZY = {
     "Audio": "mlrun.content.media",
     "DataItem": "mlrun.content.dataitem",
+    "Function": "mlrun.functions.function",
     "Histogram": "mlrun.content.media",
     "Html": "mlrun.content.media",
+    "HyperParamOptions": "mlrun.hyper.options",
     "Image": "mlrun.content.media",
+    "Project": "mlrun.project.project",
     "RunView": "mlrun.view",
     "Table": "mlrun.content.media",
     "Video": "mlrun.content.media",
+    "code_to_function": "mlrun.functions.making",
+    "function_to_module": "mlrun.functions.module",
+    "get_current_project": "mlrun.project.active",
     "get_or_create_ctx": "mlrun.execution.context",
+    "get_or_create_project": "mlrun.project.open",
     "handler": "mlrun.execution.decorator",
+    "import_function": "mlrun.functions.making",
+    "load_project": "mlrun.project.open",
+    "new_function": "mlrun.functions.making",
+    "new_project": "mlrun.project.open",
+    "new_task": "mlrun.functions.template",
+    "run_function": "mlrun.project.running",
 }
 
 

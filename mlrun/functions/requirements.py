@@ -1,0 +1,69 @@
+"""Pip requirements, from a list or from a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["read_requirements"]
+
+_DEEPEST = 10
+
+
+def read_requirements(
+    given: str | Iterable[str] | os.PathLike[str] | None, folder: str = "", root: Path | None = None
+) -> list[str]:
+    """Return requirements.
+
+    Args:
+        given: a list of them, one alone, or the path of a file with one a line; `-r other.txt` in it is followed.
+        folder: what a relative path means.
+        root: a folder that files must lie in; None for no bound.
+
+    Raises:
+        ConfigError: there is no such file, or it holds an option of pip: those are settings of the place.
+    """
+    if not given:
+        return []
+    if isinstance(given, os.PathLike) or (
+        isinstance(given, str) and given.endswith((".txt", ".in"))
+    ):
+        return _from_file(Path(folder, given), root, _DEEPEST)
+    if isinstance(given, str):
+        return [_checked(given, "requirements")]
+    return [_checked(str(line), "requirements") for line in given]
+
+
+def _from_file(path: Path, root: Path | None, depth: int) -> list[str]:
+    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"refused the requirements in {path.name}: they lead out of the project")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the requirements in {path.name}: {reason}") from error
+    out: list[str] = []
+    for line in text.replace("\\\n", " ").splitlines():
+        word = line.partition(" #")[0].strip()
+        if not word or word.startswith("#"):
+            continue
+        if word.startswith(("-r ", "--requirement ")) and depth:
+            out += _from_file(path.parent / word.split(maxsplit=1)[1], root, depth - 1)
+        else:
+            out.append(_checked(word, path.name))
+    return out
+
+
+def _checked(line: str, where: str) -> str:
+    word = line.strip()
+    if not word or word.startswith("-"):
+        raise ConfigError(
+            f"{where}: {word!r} is an option of pip, not a requirement: set it where the function runs"
+        )
+    return word
