@@ -21,6 +21,7 @@ from mlrun.redact import redact_text
 from mlrun.store import open_store
 from mlrun.tables import RUNS
 from mlrun.tracking import current, lifecycle
+from mlrun.tracking.capture import FIRST_LINES
 from mlrun.tracking.resume import find_stored
 from mlrun.tracking.start import About, open_run
 from mlrun.tracking.values import decode, encode
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["perform"]
 
 _HOME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_FEW_LETTERS = 16_384
 _REFUSED = frozenset({"completed", "error", "skipped", "aborted", "aborting"})
 
 
@@ -50,8 +52,8 @@ def perform(
         values: inputs that travel as values (frames, tables, arrays), by name.
 
     Returns:
-        `{"run_id", "state", "results", "error", "iteration", "lines"}`: JSON values; `lines` is how many lines of
-        the console were stored.
+        `{"run_id", "state", "results", "error", "iteration", "lines", "printed"}`: JSON values; `lines` is how
+        many lines of the console were stored, `printed` these lines if they are few.
 
     Raises:
         StoreError, ConfigError: the run's store cannot be opened here.
@@ -72,7 +74,7 @@ def perform(
     if not found and task.captures:
         run.set_provenance({"task": task.record()})
     state, error = _attempt(task, run, values)
-    run.end(state, error, settle=task.settle)
+    run.end(state, error, settle="later" if task.settle and task.worker else task.settle)
     return {
         "run_id": run.id,
         "state": run.state,
@@ -80,7 +82,14 @@ def perform(
         "error": run.error,
         "iteration": task.iteration,
         "lines": run.lines,
+        "printed": _few_lines(run),
     }
+
+
+def _few_lines(run: Run) -> list[str]:
+    """Return the console lines of a run that printed little, so that whoever waits need not read them."""
+    few = run.lines <= FIRST_LINES and sum(map(len, run.first_lines)) <= _FEW_LETTERS
+    return run.first_lines if few else []
 
 
 def _settings(task: Task) -> Settings:

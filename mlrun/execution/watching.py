@@ -61,7 +61,7 @@ def watch_job(
         watch.stop("interrupted where it was started")
         raise
     if lines is not None and outcome.get("lines", 1) > lines.seen:
-        lines.look()
+        lines.look(outcome.get("printed"))
     return outcome
 
 
@@ -161,12 +161,12 @@ class Follower:
         self.seen = 0
         self._store, self._run_id = store, run_id
 
-    def look(self) -> None:
-        """Pass on what is new."""
+    def look(self, known: list[str] | None = None) -> None:
+        """Pass on what is new; `known` are all lines, where the outcome has brought them."""
         from mlrun.query import logs
 
         with suppress(Exception):  # a log that cannot be read now is read at the next look
-            lines = logs(self._store, self._run_id)["line"].to_list()
+            lines = known or logs(self._store, self._run_id)["line"].to_list()
             fresh, self.seen = lines[self.seen :], max(self.seen, len(lines))
             if fresh and sys.stderr is not None:
                 sys.stderr.write("".join(f"{line}\n" for line in fresh))

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from mlrun.tracking.console import ConsoleCapture
     from mlrun.tracking.run import Run
 
-__all__ = ["attach", "detach", "flush", "known_provenance"]
+__all__ = ["FIRST_LINES", "attach", "detach", "flush", "known_provenance"]
 
 _PROVENANCE_WAIT = (
     0.003  # seconds that the end of a run waits for facts that are still being gathered
 )
 
+FIRST_LINES = 50  # of the console, that a run keeps in memory
 _LINGER = 1.0  # seconds that the streams are heard after the last run has ended: the next may come at once
 _LOOK = 10.0  # seconds between two looks at the open runs
 _BEAT_US = (
@@ -109,6 +110,8 @@ class _Console:
 def _store(run: Run, lines: list[tuple[int, str, str]]) -> None:
     if run.writer is not None:
         run.writer.text(run.project, run.id, lines)
+        if run.lines < FIRST_LINES:  # who waits for a short run is told at once
+            run.first_lines += [line for _, _, line in lines[: FIRST_LINES - run.lines]]
         run.lines += len(lines)
 
 

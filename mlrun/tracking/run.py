@@ -11,6 +11,7 @@ from mlrun.ids import now_us
 from mlrun.names import as_text, plain_text
 from mlrun.tables import METRICS
 from mlrun.tracking import current, lifecycle
+from mlrun.tracking.absorbing import absorb_later
 from mlrun.tracking.pointlog import MAX_STEP, PointLog
 from mlrun.tracking.recordqueue import RecordQueue
 from mlrun.tracking.runartifacts import RunArtifacts
@@ -60,7 +61,7 @@ class Run(RunFacts, RunArtifacts, RunContext):
         writer: this process's journal writer; None in mode "disabled".
         owned: how many handlers hold it; while it is owned, `finish()` only flushes.
         error: why it ended, once it has ended in error or was aborted.
-        lines: how many lines of the console were stored for it.
+        lines: how many lines of the console were stored for it, `first_lines`: the first of them.
 
     Example:
         >>> import mlrun
@@ -85,6 +86,7 @@ class Run(RunFacts, RunArtifacts, RunContext):
         self.owned = 0
         self.error: str | None = None
         self.lines = 0
+        self.first_lines: list[str] = []
         self.error_before = lifecycle.last_error()
         self.results: dict[str, Any] = dict(row.results)
         self.config = RunConfig(row.params, self._config_changed, self._key, self.warn)
@@ -223,13 +225,14 @@ class Run(RunFacts, RunArtifacts, RunContext):
         """End the run as the block ended: completed, aborted (ctrl-C, SIGTERM) or error; the exception goes on."""
         self.finish(*lifecycle.outcome_of(error))
 
-    def end(self, state: str, error: str | None = None, *, settle: bool = True) -> None:
+    def end(self, state: str, error: str | None = None, *, settle: bool | str = True) -> None:
         """End the run in this state, owned or not; for the owner of the run. Never raises.
 
         Args:
             state: a final one.
             error: why.
-            settle: absorb its records now; who ends many runs absorbs once, after the last.
+            settle: absorb its records now ("later": beside what comes next, once for many); without, whoever ends
+                many runs absorbs once, after the last.
         """
         begun, watched = False, lifecycle.is_open(self)
         opened_here = current.open_run_of_process() is self
@@ -259,7 +262,7 @@ class Run(RunFacts, RunArtifacts, RunContext):
                     current.set_open_run(self)
             raise
 
-    def _end(self, error: str | None, settle: bool) -> None:
+    def _end(self, error: str | None, settle: bool | str) -> None:
         from mlrun.tracking.capture import detach
 
         detach(self)
@@ -273,6 +276,9 @@ class Run(RunFacts, RunArtifacts, RunContext):
         )
         self._told = True
         if not settle:
+            return
+        if settle == "later":
+            absorb_later(self.store)
             return
         try:
             self.store.absorb_records_now()
