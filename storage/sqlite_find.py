@@ -49,6 +49,7 @@ _MOST_UNITED = 50  # SQLite unites up to 500 selects
 _MOST_STEPS = 12_000  # of a walk that checks each run by itself
 _RUN_ID = RUNS.key[0]
 _ANSWER = pa.schema([(_RUN_ID, pa.string()), ("rid", pa.int64())])
+_ENTRIES = 50  # entries of an index that are read as fast as one run is checked
 _SURE = 64  # candidates that are checked faster than one more condition is read
 
 
@@ -91,7 +92,7 @@ class _Search:
         if self._top <= _FEW:
             return self._answer(None if few is None else self._sharp(few))
         need = self._query.limit + self._query.offset
-        if few is not None and count <= need * odds:
+        if few is not None and self._cost(count, odds) <= need * odds:
             return self._answer(self._sharp(few))
         order = order_of(self._query, self._terms, self._kids)
         if order is None or (order.rest and len(self._query.order_by) > 1):
@@ -120,9 +121,20 @@ class _Search:
                 few, least = entries, count
         return few, 0 if few is None else least, odds
 
+    def _cost(self, count: int, odds: float) -> float:
+        """Return how many runs `_sharp` is expected to leave, what it reads of indexes counted in checks of a run."""
+        read = self._readable()
+        if len(read) < 2 or count <= _SURE:
+            return count
+        return self._top / odds + sum(c for c, _ in read) / _ENTRIES
+
+    def _readable(self) -> list[tuple[int, list[Entries]]]:
+        """Return the conditions whose entries are worth reading, the rarest first."""
+        return sorted((c for c in self._counted if 2 * c[0] <= self._top), key=lambda c: c[0])
+
     def _sharp(self, few: list[Entries]) -> np.ndarray[Any, Any] | list[Entries]:
         """Return the runs that several conditions leave: reading an index costs less than checking runs one by one."""
-        read = sorted((c for c in self._counted if 2 * c[0] <= self._top), key=lambda c: c[0])
+        read = self._readable()
         if len(read) < 2 or read[0][0] <= _SURE:
             return few
         bits = self._bitmap(read[0][1])

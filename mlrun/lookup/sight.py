@@ -63,13 +63,12 @@ class Snapshot:
             settled = [r for r in run_ids if r not in pending]
             if run_ids and not settled:
                 fresh = self._pending(table, run_ids)
-                return fresh if columns is None else fresh.select(columns)
+                return fresh if columns is None else _only(fresh, columns)
             where = {"run_id": settled} if keys is None else {"run_id": settled, "key": keys}
             stored = as_frame(self.view.scan(table, columns=columns, where=where))
         if not pending or (run_ids is not None and len(settled) == len(run_ids)):
             return stored
-        fresh = self._pending(table, run_ids).select(stored.columns)
-        return pl.concat([stored, fresh])
+        return stored.vstack(_only(self._pending(table, run_ids), stored.columns))
 
     def _pending(self, table: Table, run_ids: Sequence[str] | None) -> pl.DataFrame:
         found = self.overlay.frame(table)
@@ -125,6 +124,12 @@ class Snapshot:
             keys = sorted({n.key for n in names if n.scope == scope})
             frames.append(self.rows(table, run_ids, keys=keys) if keys else _nothing(table))
         return RunFrames(*frames)
+
+
+def _only(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [frame.get_column(c) for c in columns]
+    )  # `select` would ask the thread pool
 
 
 @cache
