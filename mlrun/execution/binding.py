@@ -146,8 +146,9 @@ def _read(run: Any, name: str, wanted: Any) -> Any:
     if wanted is None:
         return item
     from mlrun.packing.unpacking import unpack
+    from mlrun.workflows.lineage import is_made_by_own_workflow
 
-    return unpack(item, wanted)
+    return unpack(item, wanted, trust=is_made_by_own_workflow(run, item))
 
 
 def _wanted(handler: Callable[..., Any], parameter: inspect.Parameter) -> Any:

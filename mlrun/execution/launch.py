@@ -62,6 +62,7 @@ def run(
     local: bool = False,
     executor: Any = None,
     watch: bool = True,
+    follow: bool | None = None,
     needs: Needs | None = None,
     **asked: Any,
 ) -> RunView:
@@ -74,6 +75,7 @@ def run(
         local: perform it here; the same as executor="local".
         executor: name of an executor, or one.
         watch: wait for its end, pass its log on to stderr, and raise if it ends in error. Without, return at once.
+        follow: pass its log on to stderr; default as `watch`.
         needs: what it needs of the place; default what the function says.
         **asked: the fields of `Request`.
 
@@ -100,7 +102,7 @@ def run(
         needs=found,
         limits=_limits(request, task.function),
         retry=RetryPolicy.of(_first(request.retry, task.function.get("retry"))),
-        follow=watch,
+        follow=watch if follow is None else follow,
         told=told,
     )
     if not watch:

@@ -39,6 +39,10 @@ def retry_run(
     from mlrun.config import settings
 
     row = read_row(store, run_id)
+    if row["kind"] == "workflow":
+        from mlrun.workflows.again import retry_workflow
+
+        return retry_workflow(store, run_id, executor=executor, local=local)
     state = state_of(store, row)
     if state not in ENDED - {"completed", "skipped"}:
         raise MlrunError(f"run {row['name']!r} is {state}: only a run that has failed is retried")

@@ -1,34 +1,41 @@
 """The engine: performs the steps of one workflow as they become ready, each a child run of the workflow's.
 
-The workflow is a Python function that is called once, in this process. Every step it asks for is handed to a thread,
-which waits for the steps before it, looks whether the same was done before, and runs the function on the workflow's
-executor. Conditions and loops are Python's own: looking at an output waits for it. So the graph is known in full only
+The workflow is a Python function that is called once, in this process. A step that it asks for is handed to a thread as
+soon as all steps before it have ended; no thread waits for other steps, so that what is ready is never held up by what
+is not. Conditions and loops are Python's own: looking at an output waits for it. So the graph is known in full only
 when the function has returned; what it is then is stored with the run.
+
+The step that was added last is held back until the workflow goes on (the next step, a look at an output, the end), so
+that `.after(...)` never comes too late. A step's predecessors are therefore older than itself: there are no circles.
 """
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, RunError
-from mlrun.tracking import lifecycle
-from mlrun.workflows.cachekey import cache_key
+from mlrun.errors import ConfigError, MlrunError
+from mlrun.execution.interrupt import Guard, RunAborted, guarded
+from mlrun.lookup.liveness import OPEN_STATES
+from mlrun.names import clean_text
+from mlrun.tables import RUNS
+from mlrun.tracking import current, lifecycle
 from mlrun.workflows.outputs import resolve
 from mlrun.workflows.step import Call, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mlrun.tracking.run import Run
-    from mlrun.view import RunView
-    from mlrun.workflows.reuse import Reuse
+    from mlrun.workflows.performing import Performer
 
 __all__ = ["Engine", "active"]
 
-_THREADS = 32  # steps in flight; those before a step were handed out before it, so they never wait for one another
+_THREADS = 32  # steps in flight
+_LOOK = 0.2  # seconds between two looks for steps that an abort has not reached
 _active: ContextVar[Engine | None] = ContextVar("mlrun_workflow", default=None)
 
 
@@ -42,72 +49,122 @@ class Engine:
 
     Args:
         run: the workflow's run, open in this process.
-        executor: name or instance of the executor that steps run on.
-        reuse: what of earlier runs may be taken instead of running a step.
-        cache: whether steps look for earlier runs of theirs unless they say otherwise.
+        performer: performs one step.
+        time_limit: seconds after which the workflow is aborted; None for never.
+
+    Attributes:
+        steps: in the order in which they were added.
     """
 
-    def __init__(self, run: Run, executor: Any, reuse: Reuse, *, cache: bool = False) -> None:
+    def __init__(self, run: Run, performer: Performer, time_limit: float | None = None) -> None:
         self.run = run
         self.steps: list[Step] = []
-        self._executor = executor
-        self._reuse = reuse
-        self._cache = cache
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlrun-step")
-        self._stopping = ""
+        self._performer = performer
+        self._time_limit = time_limit
+        self._lock = threading.RLock()
+        self._held: Step | None = None
+        self._waiting: list[Step] = []
+        self._closed = ""  # why no step can be added
+        self._cut = 0  # steps before this number do not begin any more
+        self._why = ""
         self._at_end: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlrun-step")
 
     def perform(
         self, function: Callable[..., Any], arguments: Mapping[str, Any]
     ) -> tuple[str, str | None]:
-        """Call the workflow function and wait for its steps.
+        """Call the workflow function and wait for its steps and exit handlers.
 
         Returns:
             The state and error that the workflow's run ends with.
 
         Raises:
-            KeyboardInterrupt, SystemExit: after the steps were cancelled.
+            KeyboardInterrupt, SystemExit: after the steps were aborted.
         """
+        state, error = "error", None
+        guard: Guard | None = None
         token = _active.set(self)
-        state, error = "completed", None
         try:
-            try:
-                self._keep(function(**arguments))
-                for step in list(self.steps):
-                    step.until_ended()
-            except BaseException as failure:
-                state, error = lifecycle.outcome_of(failure)
-                self._stop(f"the workflow ended as {state}")
-                if not isinstance(failure, Exception):
+            with current.bind(self.run):
+                try:
+                    with guarded(self.run, time_limit=self._time_limit) as guard:
+                        state, error = self._call(function, arguments)
+                except RunAborted as failure:
+                    # in a thread it comes without its text
+                    error = str(failure) or (guard.why if guard else "") or "it was aborted"
+                    state = "aborted"
+                    self._stop(error)
+                except BaseException as failure:
+                    state, error = lifecycle.outcome_of(failure)
+                    self._stop(f"the workflow was {state}")
                     raise
-            if state == "completed":
-                state, error = self._judged()
+                finally:
+                    self._exit(state, error)
         finally:
             _active.reset(token)
-            self._exit(state, error)
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=True)
         return state, error
 
-    def step(
-        self,
-        call: Call,
-        name: str,
-        after: list[Step] | None = None,
-    ) -> Step:
-        """Add a step, and start it as soon as those before it have ended."""
-        if self._stopping:
-            raise ConfigError(f"no step can be added: {self._stopping}")
+    def _call(
+        self, function: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> tuple[str, str | None]:
+        failure: Exception | None = None
+        try:
+            made = function(**arguments)
+            self._until_ended()
+            self._keep(made)
+        except Exception as raised:  # noqa: BLE001  it becomes the run's end; steps asked for are brought to theirs
+            failure = raised
+            self._closed = "the workflow has failed"
+            self._until_ended()
+        if any(s.failed for s in self.steps) and (
+            failure is None or isinstance(failure, MlrunError)
+        ):
+            return "error", self._judged()
+        return lifecycle.outcome_of(failure)
+
+    def _until_ended(self, first: int = 0) -> None:
+        self.release()
+        for step in self.steps[first:]:
+            step.until_ended()
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def step(self, call: Call, name: str, after: Iterable[Step] = ()) -> Step:
+        """Add a step, which begins when those before it have ended and the workflow has gone on.
+
+        Raises:
+            ConfigError: the workflow is ending.
+        """
+        if self._closed:
+            raise ConfigError(f"no step can be added: {self._closed}")
+        self.release()
         with self._lock:
-            step = Step(self._named(name), call)
-            step.before += [s for s in after or () if s not in step.before]
+            step = Step(self._named(clean_text(name)[0]), call, after, self.release)
             self.steps.append(step)
-        self._pool.submit(self._perform, step)
+            self._held = step
         return step
 
     def at_end(self, function: Callable[..., Any], **arguments: Any) -> None:
         """Call `function` when the workflow has ended, however: an exit handler. It may run steps."""
         self._at_end.append((function, arguments))
+
+    def release(self) -> None:
+        """Let the step that was added last begin."""
+        with self._lock:
+            step, self._held = self._held, None
+            if step is None:
+                return
+            step.release()
+            self._waiting.append(step)
+        self._begin_ready()
+
+    def _begin_ready(self) -> None:
+        with self._lock:
+            ready = [s for s in self._waiting if all(b.ended for b in s.before)]
+            self._waiting = [s for s in self._waiting if s not in ready]
+            for step in ready:
+                self._pool.submit(self._perform, step)
 
     def _named(self, name: str) -> str:
         taken = {s.name for s in self.steps}
@@ -118,102 +175,75 @@ class Engine:
 
     def _perform(self, step: Step) -> None:
         try:
-            for before in step.before:
-                before.until_ended()
-            step.begin()
-            if self._stopping:
-                self._skip(step, self._stopping)
+            if self.steps.index(step) < self._cut:
+                self._performer.skip(step, self._why)
             elif failed := [b.name for b in step.before if b.failed]:
-                self._skip(step, f"step {failed[0]!r} before it failed")
+                self._performer.skip(step, f"step {failed[0]!r} before it failed")
             else:
-                self._run(step)
+                self._performer.perform(step)
         except BaseException as error:  # noqa: BLE001  the step has failed, and the workflow says so
-            told = error.run if isinstance(error, RunError) else None
-            view: Any = told
-            step.end("error", view, str(error))
+            self._performer.fail(step, error)
+        finally:
+            self._begin_ready()
 
-    def _run(self, step: Step) -> None:
-        call = step.call
-        params, inputs = resolve(dict(call.params)), resolve(dict(call.inputs))
-        key = cache_key(call, params, inputs, self._store, self.run.project)
-        wanted = call.cache or self._cache
-        if key is not None and (found := self._reuse.find(step.name, key, cached=wanted)):
-            step.end("skipped", self._reuse.take(self.run, step.name, found, key))
-            step.run_id = step.wait().id
-            return
-        step.state = "running"
-        labels = {"mlrun/step": step.name, **({"mlrun/cache-key": key} if key else {})}
-        view = self._launched(step, params, inputs, labels)
-        step.run_id = view.id
-        view.wait_for_completion()
-        failed = view.state not in ("completed", "skipped")
-        step.end(view.state, view, (view.error or f"it is {view.state}") if failed else "")
+    # -- the end ----------------------------------------------------------------------------------
 
-    def _launched(self, step: Step, params: Any, inputs: Any, labels: Mapping[str, str]) -> RunView:
-        from mlrun.execution import launch
-
-        options = dict(step.call.options)
-        given = {**(options.pop("labels", None) or {}), **labels}
-        where = options.pop("executor", None) or self._executor
-        return launch.run(
-            step.call.function, params=params, inputs=inputs, name=step.name, project=self.run.project,
-            parent=self.run.id, labels=given, store=self.run.store, executor=where,
-            watch=False, **options,
-        )  # fmt: skip
-
-    def _skip(self, step: Step, why: str) -> None:
-        step.end("skipped", self._reuse.note_skipped(self.run, step.name, why), why)
-
-    def _judged(self) -> tuple[str, str | None]:
-        failed = [s for s in self.steps if s.state in ("error", "aborted", "lost")]
-        if not failed:
-            return "completed", None
-        told = "; ".join(f"{s.name}: {_last_line(s.why)}" for s in failed[:5])
-        return "error", f"{len(failed)} of {len(self.steps)} steps failed: {told}"
+    def _judged(self) -> str:
+        failed = [s for s in self.steps if s.failed]
+        first = [s for s in failed if s._state != "skipped"] or failed
+        told = "; ".join(f"{s.name}: {_last_line(s.why)}" for s in first[:5])
+        more = len(failed) - len(first)
+        skipped = f", {more} after them skipped" if more else ""
+        return f"{len(first)} of {len(self.steps)} steps failed{skipped}: {told}"
 
     def _keep(self, made: Any) -> None:
         """Keep what the workflow function returned: a dict by its keys, anything else as `return`."""
-        if made is None or isinstance(made, Step):
+        if made is None or isinstance(made, Step) or any(s.failed for s in self.steps):
             return
-        found = resolve(made if isinstance(made, dict) else {"return": made})
-        self.run.log_results(found)
+        self.run.log_results(resolve(made if isinstance(made, dict) else {"return": made}))
 
     def _stop(self, why: str) -> None:
         """Let no further step begin, abort those that run."""
-        self._stopping = why
-        for step in list(self.steps):
-            if step.run_id and step.state == "running":
-                from mlrun.view import get_run
+        self._closed = self._why = why
+        self._cut = len(self.steps)
+        self.release()
+        store = self.run.store
+        while not all(s.ended for s in self.steps):
+            for row in store.records.lookup(RUNS, {"parent": self.run.id}):
+                if row["state"] in OPEN_STATES and row["state"] != "aborting":
+                    from mlrun.execution.abort import abort_run
 
-                get_run(self._store, step.run_id).abort()
-        for step in list(self.steps):
-            step.until_ended()
+                    with suppress(MlrunError):
+                        abort_run(store, row["run_id"], reason=why, timeout=0)
+            running = next((s for s in self.steps if not s.ended), None)
+            if running is not None:
+                running._ended.wait(_LOOK)
 
     def _exit(self, state: str, error: str | None) -> None:
+        """Call the exit handlers; what they ask for begins, also after an abort."""
         handlers, self._at_end = self._at_end, []
-        if not handlers:
-            return
-        self._stopping = ""
-        token = _active.set(self)
-        begun = len(self.steps)
-        try:
-            for function, arguments in handlers:
-                try:
-                    made = function(**arguments)
-                    if isinstance(made, Step):
-                        made.until_ended()
-                except Exception as failure:  # noqa: BLE001  the others are called all the same
-                    self.run.warn(
-                        "exit", f"an exit handler failed: {type(failure).__name__}: {failure}"
-                    )
-            for step in self.steps[begun:]:
-                step.until_ended()
-        finally:
-            _active.reset(token)
+        self._closed = ""
+        for function, arguments in handlers:
+            begun = len(self.steps)
+            try:
+                function(**{**_facts(function, state, error), **arguments})
+                self._until_ended(begun)
+            except Exception as failure:  # noqa: BLE001  the others are called all the same
+                self.run.warn(
+                    "exit", f"an exit handler failed: {type(failure).__name__}: {failure}"
+                )
+        self._closed = "the workflow has ended"
 
-    @property
-    def _store(self) -> Any:
-        return self.run.store
+
+def _facts(function: Callable[..., Any], state: str, error: str | None) -> dict[str, Any]:
+    """Return what an exit handler asks for by name: `state` and `error`."""
+    import inspect
+
+    try:
+        wanted = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {k: v for k, v in {"state": state, "error": error}.items() if k in wanted}
 
 
 def _last_line(text: str) -> str:

@@ -56,10 +56,11 @@ def _start(
         from mlrun.project.open import load_project
 
         project = load_project(target["context"])
-        return project.run(
+        view: RunView = project.run(
             target["workflow"], arguments=target.get("arguments"), engine=target.get("engine") or "",
             store=store, labels=labels,
         )  # fmt: skip
+        return view
     raise ConfigError(
         f"schedule {schedule.name!r} is for a {target.get('kind')!r}, which is unknown"
     )

@@ -65,7 +65,8 @@ class Notification:
             if value not in known:
                 hint = did_you_mean(str(value), known)
                 raise ConfigError(f"{what} is one of {', '.join(known)}, not {value!r}{hint}")
-        when = (self.when,) if isinstance(self.when, str) else tuple(self.when)
+        given: Any = self.when  # one word, too
+        when = (given,) if isinstance(given, str) else tuple(given)
         for state in when:
             if state not in STATES:
                 raise ConfigError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from mlrun.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +54,17 @@ class Output:
     def __int__(self) -> int:
         return int(self.value)
 
+    def __index__(self) -> int:
+        return operator.index(self.value)
+
     def __float__(self) -> float:
         return float(self.value)
 
     def __str__(self) -> str:
         return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -110,19 +120,43 @@ class Output:
     def __rtruediv__(self, other: Any) -> Any:
         return other / self.value
 
+    def __floordiv__(self, other: Any) -> Any:
+        return self.value // _plain(other)
+
+    def __mod__(self, other: Any) -> Any:
+        return self.value % _plain(other)
+
+    def __pow__(self, other: Any) -> Any:
+        return self.value ** _plain(other)
+
+    def __neg__(self) -> Any:
+        return -self.value
+
+    def __abs__(self) -> Any:
+        return abs(self.value)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self.value, digits)
+
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Output) else value
 
 
 def steps_in(value: Any) -> list[Step]:
-    """Return the steps whose outputs are in a value: itself, or in lists, tuples and dicts."""
+    """Return the steps whose outputs are in a value: itself, or in lists, tuples and dicts.
+
+    Raises:
+        ConfigError: a step stands where one of its outputs is meant.
+    """
     if isinstance(value, Output):
         return [value.step]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return [step for part in value.values() for step in steps_in(part)]
     if isinstance(value, (list, tuple)):
         return [step for part in value for step in steps_in(part)]
+    if isinstance(getattr(value, "outputs", None), Outputs):
+        raise ConfigError(f"{value!r} is a step: say which of its outputs, step.outputs['key']")
     return []
 
 
@@ -132,6 +166,8 @@ def resolve(value: Any) -> Any:
         return value.value
     if isinstance(value, dict):
         return {key: resolve(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(resolve(part) for part in value)
+    if isinstance(value, list):
+        return [resolve(part) for part in value]
+    if type(value) is tuple:
+        return tuple(resolve(part) for part in value)
     return value

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 __all__ = ["Node", "mermaid", "svg"]
 
 _COLOURS = {
-    "completed": "#2e7d32", "error": "#c62828", "aborted": "#6d4c41", "lost": "#6d4c41", "skipped": "#757575",
-    "running": "#1565c0", "pending": "#1565c0", "created": "#546e7a",
+    "completed": "#2e7d32", "cached": "#00695c", "error": "#c62828", "aborted": "#6d4c41", "lost": "#6d4c41",
+    "skipped": "#757575", "running": "#1565c0", "pending": "#1565c0", "created": "#546e7a",
 }  # fmt: skip  # white text on each has a contrast of at least 4.5
 _WIDE, _HIGH, _GAP_X, _GAP_Y, _MARGIN = 190, 46, 60, 22, 16
-_LETTERS = 24
+_LETTERS, _LONG = 24, 200  # of a name, in a box and in its title
 
 
 @dataclass(frozen=True)
 class Node:
-    """One step: its name, state, and the names of the steps before it."""
+    """One step: its name, state (a run's, or "cached"), and the names of the steps before it."""
 
     name: str
     state: str
@@ -33,12 +33,22 @@ def mermaid(nodes: Sequence[Node]) -> str:
     ids = {node.name: f"s{i}" for i, node in enumerate(nodes)}
     lines = ["flowchart LR"]
     for node in nodes:
-        label = node.name.replace('"', "#quot;").replace("\n", " ")
-        lines.append(f'  {ids[node.name]}["{label}<br/>{node.state}"]:::{node.state}')
+        lines.append(f'  {ids[node.name]}["{_quoted(node.name)}<br/>{node.state}"]:::{node.state}')
     lines += [f"  {ids[b]} --> {ids[node.name]}" for node in nodes for b in node.before if b in ids]
     used = sorted({node.state for node in nodes})
     lines += [f"  classDef {s} fill:{_COLOURS.get(s, '#546e7a')},color:#fff" for s in used]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(name: str) -> str:
+    """Write a name so that neither Mermaid nor a browser takes a part of it for its own."""
+    return "".join(c if c.isalnum() or c in " _-." else f"#{ord(c)};" for c in _shown(name, _LONG))
+
+
+def _shown(name: str, length: int) -> str:
+    """Return a name as one line of characters that XML can hold."""
+    whole = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    return whole if len(whole) <= length else whole[: length - 1] + "…"
 
 
 def svg(nodes: Sequence[Node]) -> str:
@@ -86,10 +96,10 @@ def _edge(source: tuple[int, int], target: tuple[int, int]) -> str:
 
 
 def _box(node: Node, x: int, y: int) -> str:
-    name = node.name if len(node.name) <= _LETTERS else node.name[: _LETTERS - 1] + "…"
+    name = _shown(node.name, _LETTERS)
     colour = _COLOURS.get(node.state, "#546e7a")
     return (
-        f"<g><title>{escape(node.name)}: {escape(node.state)}</title>"
+        f"<g><title>{escape(_shown(node.name, _LONG))}: {escape(node.state)}</title>"
         f'<rect x="{x}" y="{y}" width="{_WIDE}" height="{_HIGH}" rx="8" fill="{colour}"/>'
         f'<text x="{x + 12}" y="{y + 20}" fill="#fff" font-size="13">{escape(name)}</text>'
         f'<text x="{x + 12}" y="{y + 36}" fill="#fff" font-size="11">{escape(node.state)}</text></g>'

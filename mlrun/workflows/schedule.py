@@ -67,7 +67,9 @@ def check_cron(cron: str, timezone: str = "UTC") -> Any:
         MissingExtra: APScheduler is not installed.
     """
     try:
-        from apscheduler.triggers.cron import CronTrigger
+        from apscheduler.triggers.cron import (  # type: ignore[import-untyped,unused-ignore]
+            CronTrigger,
+        )
     except ModuleNotFoundError as error:
         raise MissingExtra.of("apscheduler", "schedule") from error
     if not isinstance(cron, str):
@@ -160,7 +162,7 @@ def list_schedules(store: Store, project: str | None = None) -> pl.DataFrame:
             }
         )
     time = pl.Datetime("us", "UTC")
-    schema = {
+    schema: dict[str, Any] = {
         "project": pl.String, "name": pl.String, "cron": pl.String, "timezone": pl.String, "kind": pl.String,
         "place": pl.String, "enabled": pl.Boolean, "next_at": time, "fired_at": time, "last_run": pl.String,
         "last_state": pl.String,
@@ -198,7 +200,8 @@ def _rows(store: Store, project: str | None) -> list[dict[str, Any]]:
         return []
     where = None if project is None else {"project": [project]}
     with store.records.read() as view:
-        return view.scan(SCHEDULES, where=where).to_pylist()
+        found: list[dict[str, Any]] = view.scan(SCHEDULES, where=where).to_pylist()
+        return found
 
 
 def _schedule(row: Mapping[str, Any]) -> Schedule:

@@ -47,7 +47,9 @@ class Scheduler:
     def run(self) -> None:
         """Keep the clock until `stop()`; waits first until no other scheduler of this store is left."""
         try:
-            from apscheduler.schedulers.background import BackgroundScheduler
+            from apscheduler.schedulers.background import (  # type: ignore[import-untyped,unused-ignore]
+                BackgroundScheduler,
+            )
         except ModuleNotFoundError as error:
             raise MissingExtra.of("apscheduler", "schedule") from error
         self._store.prepare()

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, NotFound, did_you_mean
-from mlrun.tracking import lifecycle
-from mlrun.tracking.start import About, open_run
-from mlrun.view import RunView
-from mlrun.workflows.engine import Engine, active
-from mlrun.workflows.notification import Ending, parse_notifications, push
-from mlrun.workflows.picture import Node, mermaid, svg
-from mlrun.workflows.reuse import Reuse
+from mlrun.errors import ConfigError, did_you_mean
+from mlrun.workflows.engine import active
 from mlrun.workflows.step import Call, Step
 
 if TYPE_CHECKING:
@@ -23,11 +16,13 @@ if TYPE_CHECKING:
 
     from mlrun.config import Settings
     from mlrun.store import Store
-    from mlrun.tracking.run import Run
+    from mlrun.view import RunView
 
 __all__ = ["Plan", "add_step", "on_exit", "run_workflow", "workflow"]
 
-_ENGINES = {"": None, "local": "local", "ray": "ray"}
+_ENGINES = ("local", "ray")
+_NOT_OF_STEPS = ("parent", "store", "settings", "iteration", "notifications")
+_PASSED_OVER = ("watch", "project")  # what a workflow's run says itself
 
 
 def workflow(
@@ -107,8 +102,12 @@ def run_workflow(
     resume: str | None = None,
     store: Store | str | None = None,
     settings: Settings | None = None,
+    executor: Any = None,
+    parent: str | None = None,
+    timeout: Any = None,
+    watch: bool = True,
 ) -> RunView:
-    """Run a workflow to its end.
+    """Run a workflow.
 
     Args:
         plan: what to run.
@@ -119,52 +118,46 @@ def run_workflow(
             the same are taken, the others run. Arguments left out are the earlier one's.
         store: where it is kept.
         settings: default those that hold here.
+        executor: an executor or its name, instead of an engine.
+        parent: id of the run that it is an attempt of.
+        timeout: seconds, or text such as "2h", after which it is aborted with its steps.
+        watch: wait for its end. Without, it goes on in a thread of this process, which does not end before it.
 
     Returns:
         The view of the workflow's run: kind "workflow", its steps are its children.
 
     Raises:
         ConfigError: unknown arguments or engine; no run was made.
-        RunError: it ended in error; `.run` is its view.
+        RunError: it did not complete; `.run` is its view.
     """
     from mlrun.config import settings as read_settings
-    from mlrun.execution.launch import finished
     from mlrun.execution.places import chosen
+    from mlrun.execution.thresholds import seconds
     from mlrun.store import open_store
+    from mlrun.workflows.driving import Driver, arguments_of
 
-    if engine not in _ENGINES:
-        raise ConfigError(
-            f"engine is local or ray, not {engine!r}{did_you_mean(engine, ['local', 'ray'])}"
-        )
+    if engine and engine not in _ENGINES:
+        hint = did_you_mean(engine, _ENGINES)
+        raise ConfigError(f"engine is local or ray, not {engine!r}{hint}")
     known = settings or read_settings(project=project)
     place = open_store(store, given=None if store is not None else known)
     given = dict(arguments or {})
     if resume is not None:
-        given = {**_arguments_of(place, resume), **given}
+        given = arguments_of(place, resume, given)
     _check_arguments(plan, given)
-    notifications = parse_notifications(plan.notifications)
-    about = About(name=plan.name, config=given, labels=plan.labels or None, kind="workflow")
-    run = open_run(place, known, about, taken={})
-    run.set_provenance({"workflow": {"name": plan.name, "engine": engine, "resumed": resume}})
-    sys.stderr.flush()
-    executor = _ENGINES[engine] or chosen(False, None, known)
-    steps = Engine(run, executor, Reuse(place, run.project, resume), cache=plan.cache)
-    error: str | None
-    try:
-        state, error = steps.perform(plan.function, given)
-    except BaseException as failure:
-        _end(run, steps, *lifecycle.outcome_of(failure), notifications)
-        raise
-    _end(run, steps, state, error, notifications)
-    return finished(place, run.id, {"state": run.state, "error": error})
+    driver = Driver.open(
+        plan, given, place, known, executor or engine or chosen(False, None, known),
+        resume=resume, parent=parent, time_limit=seconds(timeout),
+    )  # fmt: skip
+    return driver.perform() if watch else driver.start()
 
 
 def add_step(
     function: Any,
     *,
     name: str = "",
-    cache: bool = False,
-    after: Iterable[Step] = (),
+    cache: bool | None = None,
+    after: Iterable[Step] | Step = (),
     **options: Any,
 ) -> Step:
     """Add a step to the workflow whose function is being called.
@@ -177,25 +170,39 @@ def add_step(
         **options: the arguments of `fn.run`.
 
     Raises:
-        ConfigError: no workflow is being called here.
+        ConfigError: no workflow is being called here, or an argument has no meaning for a step.
     """
     engine = active()
     if engine is None:
         raise ConfigError(
             "a step is part of a workflow: call this inside a function marked @mlrun.workflow"
         )
-    call = Call(
-        function,
-        options.pop("params", None) or {},
-        options.pop("inputs", None) or {},
-        options,
-        cache,
-    )
-    return engine.step(call, name or function.spec.name or "step", list(after))
+    options = {k: v for k, v in options.items() if v is not None and k not in _PASSED_OVER}
+    _check_options(options)
+    params, inputs = options.pop("params", None) or {}, options.pop("inputs", None) or {}
+    before = [after] if isinstance(after, Step) else list(after)
+    call = Call(function, params, inputs, options, cache)
+    return engine.step(call, name or function.spec.name or "step", before)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    from mlrun.execution.launch import Request
+
+    own = ("local", "executor", "hyperparams", "hyper_param_options")
+    known = [*(k for k in Request.__dataclass_fields__ if k not in _NOT_OF_STEPS), *own]
+    for name in options:
+        if name in _NOT_OF_STEPS or name == "schedule":
+            raise ConfigError(f"{name}= is for a run of its own, or the workflow: not for a step")
+        if name not in known:
+            raise ConfigError(f"a step has no argument {name!r}{did_you_mean(name, known)}")
 
 
 def on_exit(function: Callable[..., Any], **arguments: Any) -> None:
     """Call `function` when the workflow ends, however it ends; it may run steps.
+
+    Args:
+        function: gets the state that the workflow ends in as `state`, and why as `error`, if it has such parameters.
+        **arguments: what else it gets.
 
     Raises:
         ConfigError: no workflow is being called here.
@@ -204,32 +211,6 @@ def on_exit(function: Callable[..., Any], **arguments: Any) -> None:
     if engine is None:
         raise ConfigError("on_exit is for a function marked @mlrun.workflow")
     engine.at_end(function, **arguments)
-
-
-def _end(run: Run, engine: Engine, state: str, error: str | None, notifications: list[Any]) -> None:
-    nodes = [Node(s.name, s.state, tuple(b.name for b in s.before)) for s in engine.steps]
-    graph = [{"name": n.name, "before": list(n.before)} for n in nodes]
-    run.set_provenance({"graph": graph, "mermaid": mermaid(nodes)})
-    if nodes:
-        run.log_artifact(
-            "workflow_graph", body=svg(nodes), type="figure", metadata={"format": "svg"}
-        )
-    run.end(state, error)
-    if notifications:
-        rows = tuple({"name": n.name, "state": n.state} for n in nodes)
-        ending = Ending(
-            run.id, run.name, run.project, state, error, run.results, what="workflow", rows=rows
-        )
-        push(notifications, ending)
-
-
-def _arguments_of(store: Store, run_id: str) -> dict[str, Any]:
-    from mlrun.tracking.runconfig import nest
-
-    view = RunView(store, run_id)
-    if view.record["kind"] != "workflow":
-        raise NotFound(f"run {run_id!r} is no workflow: it cannot be resumed as one")
-    return nest(view.params)
 
 
 def _check_arguments(plan: Plan, given: Mapping[str, Any]) -> None:
