@@ -20,13 +20,13 @@ from mlrun.execution.telling import Told
 from mlrun.execution.watching import settle, watch_job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mlrun.execution.law import Executor, Job
     from mlrun.execution.task import Task
     from mlrun.store import Store
 
-__all__ = ["Dispatch"]
+__all__ = ["Dispatch", "start_beside"]
 
 _LEAVE = 10.0  # seconds that the interpreter's end waits for runs that are being cancelled
 
@@ -134,6 +134,22 @@ def _unsent(error: Exception) -> Any:
 
 _beside: set[threading.Thread] = set()
 _installed = False
+
+
+def start_beside(name: str, work: Callable[[], Any], leave: Callable[[], None]) -> None:
+    """Do work on a thread beside the caller; at the interpreter's end `leave` tells it to come to its own."""
+
+    def perform() -> None:
+        try:
+            work()
+        finally:
+            _beside.discard(thread)
+
+    atexit.register(leave)
+    _install()
+    thread = threading.Thread(target=perform, name=name, daemon=True)
+    _beside.add(thread)
+    thread.start()
 
 
 def _install() -> None:

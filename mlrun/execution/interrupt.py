@@ -50,6 +50,7 @@ class Guard:
         thread: the thread that it runs on.
         deadline: when its time is over, by the monotonic clock; None for never.
         expendable: whether its process may be ended to end it.
+        once: interrupt it only once: what it does then takes its time.
         why: why it is interrupted; empty while it is not.
     """
 
@@ -58,6 +59,7 @@ class Guard:
     deadline: float | None = None
     limit: float | None = None
     expendable: bool = False
+    once: bool = False
     why: str = ""
     since: float = field(default_factory=time.monotonic)
     noticed: float = 0.0
@@ -68,6 +70,12 @@ class Guard:
         if self.why:
             raise RunAborted(self.why)
 
+    def interrupt(self, why: str) -> None:
+        """Interrupt it now, for a reason that is not in the store."""
+        self.why, self.noticed, self.told = why, time.monotonic(), time.monotonic()
+        if id(self) in _guards:
+            _tell(self)
+
 
 _guards: dict[int, Guard] = {}
 _changed = threading.Condition(threading.Lock())
@@ -77,14 +85,14 @@ _installed = False
 
 @contextmanager
 def guarded(
-    run: Run, *, time_limit: float | None = None, expendable: bool = False
+    run: Run, *, time_limit: float | None = None, expendable: bool = False, once: bool = False
 ) -> Iterator[Guard]:
     """Interrupt the block when the run is aborted or `time_limit` (seconds) is over.
 
     Raises:
         RunAborted: inside the block.
     """
-    guard = Guard(run, threading.get_ident(), limit=time_limit, expendable=expendable)
+    guard = Guard(run, threading.get_ident(), limit=time_limit, expendable=expendable, once=once)
     if time_limit is not None:
         guard.deadline = guard.since + time_limit
     _install()
@@ -153,6 +161,8 @@ def _look_at(guard: Guard, now: float) -> None:
         return
     if guard.expendable and now - guard.noticed > _GRACE:
         _leave(guard)
+    if guard.told and guard.once:
+        return
     if now - guard.told >= _AGAIN and id(guard) in _guards:
         guard.told = now
         _tell(guard)

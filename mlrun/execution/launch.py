@@ -88,23 +88,19 @@ def run(
     store = open_store(request.store, given=None if request.store is not None else known)
     task, values = describe(function, request, known, store)
     where = chosen(local, executor, known)
-    told = Told.of(request.notifications)
-    found = needs or _needs(function, task.function)
-    if hyperparams or hyper_param_options is not None:
-        from mlrun.execution.sweeping import Sweeping
-
-        task = task.but(fresh=watch)
-        swept = Sweeping(store, task, values, hyperparams, hyper_param_options, where, found, told)
-        return swept.run(watch)
     dispatch = Dispatch(
         store,
-        None if where == HERE and watch else place(where),
-        needs=found,
+        needs=needs or _needs(function, task.function),
         limits=_limits(request, task.function),
         retry=RetryPolicy.of(_first(request.retry, task.function.get("retry"))),
         follow=watch if follow is None else follow,
-        told=told,
+        told=Told.of(request.notifications),
     )
+    if hyperparams or hyper_param_options is not None:
+        from mlrun.execution.sweeping import Sweeping
+
+        return Sweeping(dispatch, task, values, hyperparams, hyper_param_options).run(where, watch)
+    dispatch.where = None if where == HERE and watch else place(where)
     if not watch:
         dispatch.start(task, values)
         return RunView(store, task.run_id, later=True)

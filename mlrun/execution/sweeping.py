@@ -2,93 +2,103 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlrun.execution.announce import announce
-from mlrun.execution.dispatch import Dispatch, beside
+from mlrun.execution.dispatch import start_beside
 from mlrun.execution.places import HERE, check_store, place
 from mlrun.view import RunView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlrun.execution.law import Executor, Needs
-    from mlrun.execution.retrypolicy import RetryPolicy
+    from mlrun.execution.dispatch import Dispatch
+    from mlrun.execution.law import Executor
     from mlrun.execution.task import Task
+    from mlrun.hyper.job import SweepJob
     from mlrun.hyper.options import HyperParamOptions
-    from mlrun.store import Store
 
-__all__ = ["sweep"]
+__all__ = ["Sweeping"]
 
 
-def sweep(
-    store: Store,
-    task: Task,
-    values: Mapping[str, Any],
-    hyperparams: Mapping[str, Any] | None,
-    options: Any,
-    executor: Any,
-    watch: bool,
-    needs: Needs | None,
-    limits: Mapping[str, float],
-    retry: RetryPolicy,
-) -> RunView:
-    """Run a hyperparameter job; with `watch` to its end, else beside the caller.
+@dataclass
+class Sweeping:
+    """A call of `fn.run` that is a hyperparameter job.
 
     Iterations of `local` are performed one after another in this thread, or in worker processes with `parallel_runs`.
     Time limits and retries are each iteration's.
+
+    Attributes:
+        dispatch: the store, and what was asked of runs.
+        task: of the parent.
+        values: inputs that travel as values.
+        hyperparams, options: see `mlrun.HyperParamOptions`.
+        kept: outcomes of iterations that an earlier process has completed, by number.
     """
-    from mlrun.execution.launch import finished
-    from mlrun.hyper.job import SweepJob, run_sweep
-    from mlrun.hyper.options import HyperParamOptions
 
-    chosen = HyperParamOptions.of(options)
-    where = _where(executor, chosen, watch)
-    if where is not None:
-        check_store(where, store)
-    if chosen.strategy == "custom":
-        return _custom(store, task, values, chosen, where, watch, needs, limits, retry)
-    job = SweepJob(
-        task.but(time_limit=limits.get("executing"), fresh=watch), hyperparams, chosen, where,
-        # batches have no limit of their own: each iteration has
-        needs=None if needs is None else replace(needs, time_limit=None), values=values,
-        retry={"count": retry.count, "backoff": retry.backoff} if retry.count else None, shown=watch,
-    )  # fmt: skip
-    if watch:
-        return finished(store, task.run_id, run_sweep(job))
-    job.check()
-    announce(store, task)
-    beside(f"mlrun-sweep-{task.run_id[-6:]}", run_sweep, job)
-    return RunView(store, task.run_id)
+    dispatch: Dispatch
+    task: Task
+    values: Mapping[str, Any]
+    hyperparams: Mapping[str, Any] | None
+    options: Any
+    kept: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
+    def run(self, executor: Any, watch: bool) -> RunView:
+        """Run it: with `watch` to its end, else beside the caller."""
+        from mlrun.execution.launch import finished
+        from mlrun.hyper.options import HyperParamOptions
 
-def _where(executor: Any, options: HyperParamOptions, watch: bool) -> Executor | None:
-    """Return the executor of the iterations; None for this thread."""
-    if options.strategy == "tune":
-        return place("ray" if executor == HERE else executor)
-    alone = options.strategy == "custom" or (options.parallel_runs or 0) <= 1
-    return None if executor == HERE and watch and alone else place(executor)
+        options = HyperParamOptions.of(self.options)
+        where, store = self._where(executor, options, watch), self.dispatch.store
+        if where is not None:
+            check_store(where, store)
+        if options.strategy == "custom":
+            return self._custom(where, options, watch)
+        job = self._job(where, options, watch)
+        if watch:
+            return finished(store, self.task.run_id, self.perform(job))
+        announce(store, job.task)
+        start_beside(f"mlrun-sweep-{self.task.run_id[-6:]}", lambda: self.perform(job), job.leave)
+        return RunView(store, self.task.run_id, later=True)
 
+    def perform(self, job: SweepJob) -> dict[str, Any]:
+        """Perform a job to its end, and tell who is to be told."""
+        outcome = job.perform()
+        self.dispatch.told.tell(self.task, outcome)
+        return outcome
 
-def _custom(
-    store: Store,
-    task: Task,
-    values: Mapping[str, Any],
-    options: HyperParamOptions,
-    where: Executor | None,
-    watch: bool,
-    needs: Needs | None,
-    limits: Mapping[str, float],
-    retry: RetryPolicy,
-) -> RunView:
-    """Run the handler once: it opens its iterations by itself."""
-    from mlrun.execution.launch import finished
+    def _where(self, executor: Any, options: HyperParamOptions, watch: bool) -> Executor | None:
+        """Return the executor of the iterations; None for this thread."""
+        if options.strategy == "tune":
+            return place("ray" if executor == HERE else executor)
+        alone = options.strategy == "custom" or (options.parallel_runs or 0) <= 1
+        return None if executor == HERE and watch and alone else place(executor)
 
-    task = task.but(hyper=options.to_dict())
-    dispatch = Dispatch(store, where, needs=needs, limits=limits, retry=retry, follow=watch)
-    if watch:
-        return finished(store, task.run_id, dispatch.perform(task, values))
-    dispatch.start(task, values)
-    return RunView(store, task.run_id)
+    def _job(self, where: Executor | None, options: HyperParamOptions, watch: bool) -> SweepJob:
+        from mlrun.hyper.job import SweepJob
+
+        dispatch, retry = self.dispatch, self.dispatch.retry
+        return SweepJob(
+            self.task.but(time_limit=dispatch.limits.get("executing"), fresh=watch),
+            self.hyperparams,
+            options,
+            where,
+            # batches have no limit of their own: each iteration has
+            None if dispatch.needs is None else replace(dispatch.needs, time_limit=None),
+            self.values,
+            {"count": retry.count, "backoff": retry.backoff} if retry.count else None,
+            self.kept,
+            shown=dispatch.follow,
+        )
+
+    def _custom(self, where: Executor | None, options: HyperParamOptions, watch: bool) -> RunView:
+        """Run the handler once: it opens its iterations by itself."""
+        from mlrun.execution.launch import finished
+
+        dispatch, task = self.dispatch, self.task.but(hyper=options.to_dict())
+        dispatch.where = where
+        if watch:
+            return finished(dispatch.store, task.run_id, dispatch.perform(task, self.values))
+        dispatch.start(task, self.values)
+        return RunView(dispatch.store, task.run_id, later=True)

@@ -49,6 +49,7 @@ class Task:
         settle: whether the end of the run is absorbed at once, or left to whoever performs many.
         worker: whether the process that performs it is a worker's, that may be killed to abort the run.
         out_path: where artifacts go, when not into the store.
+        hyper: options of the hyperparameter job whose iterations the handler opens by itself (strategy "custom").
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class Task:
     settle: bool = True
     worker: bool = False
     out_path: str = ""
+    hyper: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from the defaults."""

@@ -57,7 +57,7 @@ class Condition:
     """
 
     text: str
-    names: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()  # of the results and metrics that it asks for
     _tree: ast.expr = field(default_factory=lambda: ast.Constant(False), repr=False, compare=False)
 
     @classmethod
@@ -110,7 +110,9 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
         names.add(node.id)
         return
     if isinstance(node, ast.Subscript):
-        names.add(_key_of(node, text))
+        key = _key_of(node, text)
+        if node.value.id != "params":  # type: ignore[attr-defined]  # `_key_of` lets only names through
+            names.add(key)
         return
     if isinstance(node, ast.Call):
         if (

@@ -1,4 +1,4 @@
-"""run_sweep: the parent run of a hyperparameter job, opened, performed and ended in this process."""
+"""SweepJob: a hyperparameter job, whose parent run is opened, performed and ended in this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import JobError, MlrunError
-from mlrun.execution.interrupt import RunAborted, guarded
+from mlrun.errors import JobAborted, JobError, MlrunError
+from mlrun.execution.interrupt import Guard, RunAborted, guarded
 from mlrun.hyper.leftovers import end_children
 from mlrun.hyper.strategies import plan
 from mlrun.hyper.sweep import Sweep, job_facts
@@ -18,30 +18,31 @@ from mlrun.tracking.start import About, open_run
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlrun.execution.interrupt import Guard
     from mlrun.execution.law import Executor, Needs
     from mlrun.execution.task import Task
     from mlrun.hyper.options import HyperParamOptions
-    from mlrun.hyper.strategies import Plan
     from mlrun.tracking.run import Run
 
-__all__ = ["SweepJob", "run_sweep"]
+__all__ = ["SweepJob"]
 
 
 @dataclass
 class SweepJob:
-    """A hyperparameter job before its run is open.
+    """A hyperparameter job of the strategies grid, list, random and tune.
 
     Attributes:
-        task: the parent's task; its params are the base of every iteration.
+        task: the parent's task; its params are the base of every iteration, its time limit is each iteration's.
         hyperparams: lists of values, by parameter.
         options: how they become iterations; see `HyperParamOptions`.
         place: where iterations run; None performs them in this thread, one after another.
         needs: what one iteration needs.
         values: inputs that travel as values.
         retry: how often a failed iteration is tried again, as `RetryPolicy` reads it.
-        kept: outcomes of iterations that an earlier process has completed, by number.
+        kept: outcomes of iterations that an earlier process has completed, by number: they are not run again.
         shown: whether progress is written on stderr.
+
+    Raises:
+        ConfigError: the hyperparams have no meaning; no run was made.
     """
 
     task: Task
@@ -54,51 +55,68 @@ class SweepJob:
     kept: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     shown: bool = False
 
+    def __post_init__(self) -> None:
+        if self.options.strategy == "random" and self.options.seed is None:
+            # a job that is taken up again must draw the same
+            self.options = replace(self.options, seed=random.SystemRandom().getrandbits(32))
+        self.plan = plan(self.hyperparams, self.options)
+        self._guard: Guard | None = None
 
-def run_sweep(job: SweepJob) -> dict[str, Any]:
-    """Run a hyperparameter job of the strategies grid, list, random and tune.
+    def perform(self) -> dict[str, Any]:
+        """Run the job to its end.
 
-    Returns:
-        The parent's outcome, as `perform` has it.
+        Returns:
+            The parent's outcome, as `perform` has it.
 
-    Raises:
-        ConfigError: the hyperparams have no meaning; no run was made.
-        KeyboardInterrupt, SystemExit: the parent has ended as `aborted`, and nothing is in flight.
-    """
-    if job.options.strategy == "random" and job.options.seed is None:
-        # a job that is taken up again must draw the same
-        job = replace(job, options=replace(job.options, seed=random.SystemRandom().getrandbits(32)))
-    drawn = plan(job.hyperparams, job.options)
-    run = _opened(job.task)
-    facts = {**job_facts(drawn, job.options), "hyperparams": _jsonable(job)}
-    run.set_provenance({"task": job.task.record(), "hyper": facts})
-    try:
-        with guarded(run, expendable=False, once=True) as guard:
-            state, error = _sweep(job, drawn, run, guard).perform()
-    except RunAborted as abort:
-        state, error = "aborted", str(abort)
-    except JobError as failure:  # iterations that cannot be sent
-        state, error = "error", str(failure)
-    except MlrunError as failure:
-        state, error = lifecycle.outcome_of(failure)
-    except BaseException as failure:
-        _end(run, *lifecycle.outcome_of(failure))
-        raise
-    _end(run, state, error)
-    return {
-        "run_id": run.id, "state": run.state, "results": run.results, "error": run.error, "iteration": None,
-    }  # fmt: skip
+        Raises:
+            KeyboardInterrupt, SystemExit: the parent has ended as `aborted`, and nothing is in flight.
+        """
+        run = _opened(self.task)
+        facts = {**job_facts(self.plan, self.options), "hyperparams": self._recorded()}
+        run.set_provenance({"task": self.task.record(), "hyper": facts})
+        try:
+            with guarded(run, once=True) as self._guard:
+                state, error = self._sweep(run, self._guard).perform()
+        except RunAborted as abort:
+            state, error = "aborted", str(abort)
+        except JobAborted as abort:  # the executor was closed
+            state, error = "aborted", str(abort)
+        except JobError as failure:  # iterations that cannot be sent
+            state, error = "error", str(failure)
+        except MlrunError as failure:
+            state, error = lifecycle.outcome_of(failure)
+        except BaseException as failure:
+            _end(run, *lifecycle.outcome_of(failure))
+            raise
+        _end(run, state, error)
+        return {
+            "run_id": run.id, "state": run.state, "results": run.results, "error": run.error,
+            "iteration": self.task.iteration,
+        }  # fmt: skip
 
+    def leave(self) -> None:
+        """Abort it: the interpreter ends, and it runs on a thread of its own."""
+        if self._guard is not None:
+            self._guard.interrupt("the program that started it has ended")
 
-def _sweep(job: SweepJob, drawn: Plan, run: Run, guard: Guard) -> Sweep:
-    base = job.task.but(
-        parent=run.id, fresh=True, settle=False, name=run.name, notes=None,
-        worker=job.place is not None and not job.place.in_process,
-    )  # fmt: skip
-    return Sweep(
-        run, base, drawn, job.options, guard, job.place, job.needs, dict(job.values), job.retry, job.kept,
-        job.shown,
-    )  # fmt: skip
+    def _sweep(self, run: Run, guard: Guard) -> Sweep:
+        base = self.task.but(
+            parent=run.id, fresh=True, settle=False, name=run.name, notes=None,
+            worker=self.place is not None and not self.place.in_process,
+        )  # fmt: skip
+        return Sweep(
+            run, base, self.plan, self.options, guard, self.place, self.needs, self.values, self.retry,
+            self.kept, self.shown,
+        )  # fmt: skip
+
+    def _recorded(self) -> dict[str, Any]:
+        """Return the hyperparams as JSON values, for who takes the job up again."""
+        if self.options.param_file or not self.hyperparams:
+            return {}
+        from mlrun.tracking.values import decode, encode
+
+        given = self.hyperparams.items()
+        return {str(k): [decode(encode(v)[0]) for v in values] for k, values in given}
 
 
 def _opened(task: Task) -> Run:
@@ -112,21 +130,12 @@ def _opened(task: Task) -> Run:
         name=task.name, config=task.params, tags=task.tags, labels=task.labels, parent=task.parent,
         notes=task.notes, kind=task.kind, function=task.function_uri or None,
     )  # fmt: skip
-    return open_run(
-        store, task.open_settings(), about, run_id=task.run_id, watch=task.captures, taken=found
-    )
+    # what iterations print in this process is theirs
+    known = replace(task.open_settings(), console=False)
+    return open_run(store, known, about, run_id=task.run_id, watch=task.captures, taken=found)
 
 
 def _end(run: Run, state: str, error: str | None) -> None:
     if state != "completed":
         end_children(run.store, run.id, error or f"its job ended as {state}")
     run.end(state, error)
-
-
-def _jsonable(job: SweepJob) -> dict[str, Any]:
-    """Return the hyperparams as their record, for who takes the job up again."""
-    if job.options.param_file or not job.hyperparams:
-        return {}
-    from mlrun.tracking.values import decode, encode
-
-    return {str(k): [decode(encode(v)[0]) for v in values] for k, values in job.hyperparams.items()}

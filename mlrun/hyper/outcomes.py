@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlrun.tables import SUMMARIES
+from mlrun.hyper.table import last_values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Set as AbstractSet
+    from collections.abc import Iterable, Set as AbstractSet
 
     from mlrun.store import Store
 
@@ -19,24 +19,17 @@ def with_metrics(
 ) -> list[dict[str, Any]]:
     """Return the outcomes, each with `metrics` (last values) where its results lack one of `names`."""
     found = list(outcomes)
-    lacking = [o["run_id"] for o in found if not names <= set(o.get("results") or {})]
-    if store is None or not names or not lacking:
+    lacking = [o for o in found if o["state"] == "completed" and _lacks(o, names)]
+    if store is None or not lacking:
         return found
-    metrics = _last_values(store, lacking)
-    for outcome in found:
-        if outcome["run_id"] in metrics:
-            outcome["metrics"] = metrics[outcome["run_id"]]
-    return found
-
-
-def _last_values(store: Store, run_ids: Collection[str]) -> dict[str, dict[str, float]]:
     from mlrun.lookup.sight import snapshot
-    from mlrun.lookup.widen import aggregate
 
     with snapshot(store) as sight:
-        rows = sight.rows(SUMMARIES, list(run_ids))
-    found: dict[str, dict[str, float]] = {}
-    frame = rows.select("run_id", "key", aggregate("last").alias("last"))
-    for run_id, key, last in frame.iter_rows():
-        found.setdefault(run_id, {})[key] = last
+        metrics = last_values(sight, [o["run_id"] for o in lacking], names)
+    for outcome in lacking:
+        outcome["metrics"] = {**metrics.get(outcome["run_id"], {}), **outcome.get("metrics", {})}
     return found
+
+
+def _lacks(outcome: dict[str, Any], names: AbstractSet[str]) -> bool:
+    return not names <= set(outcome.get("results") or {}) | set(outcome.get("metrics") or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Progress:
     def __init__(self, total: int | None, selector: Selector | None, *, shown: bool) -> None:
         self._total = total
         self._selector = selector
-        self._shown = shown
-        self._terminal = shown and sys.stderr.isatty()
+        self._shown = shown and sys.stderr is not None
+        self._terminal = self._shown and sys.stderr.isatty()
         self._begin = self._drawn = time.monotonic()
         self._done = self._failed = 0
         self._best: tuple[float, int] | None = None
@@ -56,8 +57,7 @@ class Progress:
         if self._shown:
             self._write()
             if self._terminal:
-                sys.stderr.write("\n")
-                sys.stderr.flush()
+                _write("\n")
 
     def text(self) -> str:
         """Return the line."""
@@ -78,5 +78,14 @@ class Progress:
 
     def _write(self) -> None:
         text = self.text()
-        sys.stderr.write(f"\r\x1b[2K{text}" if self._terminal else f"mlrun: {text}\n")
+        _write(f"\r\x1b[2K{text}" if self._terminal else f"mlrun: {text}\n")
+
+
+def _write(text: str) -> None:
+    """Write on stderr, past what captures it for a run: progress is nobody's log."""
+    write = sys.stderr.write
+    while (tap := getattr(write, "tap", None)) is not None:
+        write = tap.write
+    with suppress(OSError, ValueError):  # a closed stderr
+        write(text)
         sys.stderr.flush()

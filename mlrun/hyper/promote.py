@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mlrun.hyper.selector import found_value
 from mlrun.hyper.table import iteration_frame
 from mlrun.ids import now_us
 from mlrun.tables import LINEAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -23,7 +24,11 @@ _LINES = 2_000  # of the picture: more cannot be told apart
 
 
 def promote(
-    run: Run, outcomes: Sequence[dict[str, Any]], selector: Selector | None, keys: Sequence[str]
+    run: Run,
+    outcomes: Sequence[Mapping[str, Any]],
+    selector: Selector | None,
+    facts: Mapping[str, Any],
+    best: int | None = None,
 ) -> int | None:
     """Give the parent what its children came to.
 
@@ -31,22 +36,38 @@ def promote(
         run: the parent.
         outcomes: what the children came to, with their params.
         selector: decides on the best.
-        keys: the hyperparameters, in the order given.
+        facts: of the job, for its provenance; `params` are the hyperparameters in the order given.
+        best: the best iteration, when somebody else has decided.
 
     Returns:
         The best iteration, or None.
     """
     if not outcomes or run.store is None:
         return None
-    best = selector.best(outcomes) if selector is not None else None
+    if best is None and selector is not None:
+        best = selector.best(outcomes)
     if best is not None:
         chosen = next(o for o in outcomes if o["iteration"] == best)
-        run.log_results({"best_iteration": best, **(chosen.get("results") or {})})
+        run.log_results({"best_iteration": best, **_results(chosen, selector)})
         _link_artifacts(run, chosen["run_id"])
     frame = iteration_frame(outcomes)
+    named = [(c, c.partition(".")) for c in frame.columns]
+    outputs = [key for _, (kind, _, key) in named if kind == "output"]
+    params = [key for _, (kind, _, key) in named if kind == "param"]
+    run.set_provenance({"hyper": {**facts, "params": params, "outputs": outputs}})
     _log_table(run, frame)
-    _log_picture(run, frame, keys, selector)
+    _log_picture(run, frame, facts.get("keys") or params, selector)
     return best
+
+
+def _results(outcome: Mapping[str, Any], selector: Selector | None) -> dict[str, Any]:
+    """Return a child's results, and the metric that decided where it is none of them."""
+    found = dict(outcome.get("results") or {})
+    if selector is not None and selector.key not in found:
+        decided = found_value(outcome, selector.key)
+        if decided is not None:
+            found[selector.key] = decided
+    return found
 
 
 def _link_artifacts(run: Run, child: str) -> None:

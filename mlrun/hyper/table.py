@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlrun.tables import PARAMS, RESULTS, RUNS
+from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES
+from mlrun.tracking.runconfig import RunConfig, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import polars as pl
 
+    from mlrun.lookup.sight import Snapshot
     from mlrun.store import Store
 
-__all__ = ["children_of", "iteration_frame", "stored_iterations"]
+__all__ = ["flat_params", "iteration_frame", "last_values", "stored_iterations", "stored_outcomes"]
 
 
 def iteration_frame(outcomes: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Return the table of outcomes (`state`, `iteration`, `params`, `results`), in the order of their iterations.
+
+    Outputs are the results, and those metrics (`metrics`, their last values) that somebody judges by.
 
     Returns:
         Columns `state, iter`, then `param.<key>` and `output.<key>` in the order in which they first appear. Values of
@@ -32,16 +36,29 @@ def iteration_frame(outcomes: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
     found = sorted(outcomes, key=lambda o: o["iteration"])
     columns: dict[str, list[Any]] = {"state": [], "iter": []}
+    params: dict[str, list[Any]] = {}
+    outputs: dict[str, list[Any]] = {}
     for number, outcome in enumerate(found):
         columns["state"].append(outcome.get("state"))
         columns["iter"].append(outcome["iteration"])
-        for prefix, part in (("param", "params"), ("output", "results")):
-            for key, value in (outcome.get(part) or {}).items():
-                name = f"{prefix}.{key}"
-                if name not in columns:
-                    columns[name] = [None] * len(found)
-                columns[name][number] = value
+        results = {**(outcome.get("metrics") or {}), **(outcome.get("results") or {})}
+        parts = (
+            ("param", params, flat_params(outcome.get("params") or {})),
+            ("output", outputs, results),
+        )
+        for prefix, part, values in parts:
+            for key, value in values.items():
+                part.setdefault(f"{prefix}.{key}", [None] * len(found))[number] = value
+    columns |= params | outputs
     return pl.DataFrame([_series(name, values) for name, values in columns.items()])
+
+
+def flat_params(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return params as they are stored: nested ones as `a.b`."""
+    if not any(isinstance(v, dict) for v in params.values()):
+        return params
+    found: dict[str, Any] = RunConfig(tree_of(dict(params))).flat()
+    return found
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
@@ -61,29 +78,72 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 
 def stored_iterations(store: Store, run_id: str) -> pl.DataFrame:
-    """Return the iteration table of a stored run: its children that have a number, live ones included."""
+    """Return the iteration table of a stored run: its children that have a number, live ones included.
+
+    Of an iteration that was tried again, the newest try counts.
+    """
+    return iteration_frame(stored_outcomes(store, run_id))
+
+
+def stored_outcomes(store: Store, run_id: str, names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return what the iterations of a stored run came to, in their order.
+
+    Args:
+        store: where.
+        run_id: the parent.
+        names: metrics whose last values count; default those that the job named.
+    """
     from mlrun.lookup.sight import snapshot
 
-    rows = [row for row in children_of(store, run_id) if row["iteration"] is not None]
-    ids = [row["run_id"] for row in rows]
+    rows = {
+        row["iteration"]: row for row in _children_of(store, run_id) if row["iteration"] is not None
+    }
+    ids = [row["run_id"] for row in rows.values()]
     with snapshot(store) as sight:
         params, results = (
             _by_run(sight.rows(table, ids).to_dicts()) for table in (PARAMS, RESULTS)
         )
         above = sight.rows(RUNS, [run_id]).to_dicts()
-    order = json.loads((above[0]["provenance"] if above else None) or "{}").get("hyper") or {}
-    return iteration_frame(
+        facts = json.loads((above[0]["provenance"] if above else None) or "{}").get("hyper") or {}
+        outputs = facts.get("outputs") or ()
+        named = set(names) or set(facts.get("judged") or ())
+        metrics = last_values(sight, ids, named) if named else {}
+    return [
         {
+            "run_id": row["run_id"],
             "state": row["state"],
-            "iteration": row["iteration"],
-            "params": _ordered(params.get(row["run_id"], {}), order.get("params") or ()),
-            "results": _ordered(results.get(row["run_id"], {}), order.get("outputs") or ()),
+            "iteration": number,
+            "error": row["error"],
+            "params": _ordered(params.get(row["run_id"], {}), facts.get("params") or ()),
+            "results": _ordered(results.get(row["run_id"], {}), outputs),
+            "metrics": _without(metrics.get(row["run_id"], {}), results.get(row["run_id"], {})),
         }
-        for row in rows
-    )
+        for number, row in rows.items()
+    ]
 
 
-def children_of(store: Store, run_id: str) -> list[dict[str, Any]]:
+def last_values(
+    sight: Snapshot, run_ids: Sequence[str], names: Collection[str]
+) -> dict[str, dict[str, float]]:
+    """Return the last values of these metrics, by run."""
+    import polars as pl
+
+    from mlrun.lookup.widen import aggregate
+
+    rows = sight.rows(SUMMARIES, run_ids, keys=list(names)).filter(pl.col("key").is_in(list(names)))
+    found: dict[str, dict[str, float]] = {}
+    for run_id, key, last in rows.select(
+        "run_id", "key", aggregate("last").alias("last")
+    ).iter_rows():
+        found.setdefault(run_id, {})[key] = last
+    return found
+
+
+def _without(values: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k not in known}
+
+
+def _children_of(store: Store, run_id: str) -> list[dict[str, Any]]:
     """Return the rows of a run's children, by iteration; archived ones too."""
     from mlrun.lookup.sight import snapshot
     from mlrun.query import run_query
@@ -92,7 +152,7 @@ def children_of(store: Store, run_id: str) -> list[dict[str, Any]]:
     query = run_query(None, where, ["iteration", "started_at"], None, 0, True, True, False)
     with snapshot(store) as sight:
         rows = sight.rows(RUNS, sight.find(query)).to_dicts()
-    return sorted(rows, key=lambda r: (r["iteration"] is None, r["iteration"] or 0, r["run_id"]))
+    return sorted(rows, key=lambda r: (r["iteration"] or 0, r["started_at"], r["run_id"]))
 
 
 def _ordered(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

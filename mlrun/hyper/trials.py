@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.execution.perform import perform
 from mlrun.execution.task import Task
 from mlrun.hyper.expression import Condition
+from mlrun.hyper.heard import hearing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,25 +45,43 @@ def perform_batch(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         batch: `task` (the base, as a dict), `trials` (iteration, run id, params of each), `values` (inputs that travel
-            as values), `stop` (a condition over results: once it holds, the rest is left), `settle` (False: whoever
-            calls absorbs later).
+            as values), `stop` (a condition: once it holds, the rest is left), `names` (metrics that the job is judged
+            by), `retry` (how often a failed trial is tried again), `settle` (False: whoever calls absorbs later).
 
     Returns:
-        The outcomes of the trials performed, each with `seconds`.
+        The outcomes of the trials performed, each with `seconds` and `metrics` (last values of `names`).
     """
     base = Task.from_dict(batch["task"])
     condition = Condition.parse(batch["stop"]) if batch.get("stop") else None
     outcomes = []
-    for trial in batch["trials"]:
-        begin = time.perf_counter()
-        outcome = perform(trial_task(base, Trial(*trial)), batch.get("values"))
-        outcome["seconds"] = time.perf_counter() - begin
-        outcomes.append(outcome)
-        if outcome["state"] == "aborted" or (condition is not None and condition.holds(outcome)):
-            break
+    with hearing(base.parent, batch.get("names") or ()) as heard:
+        for trial in batch["trials"]:
+            begin = time.perf_counter()
+            task = trial_task(base, Trial(*trial))
+            outcome = _performed(task, batch)
+            outcome["metrics"] = heard.take(task.run_id)
+            outcome["seconds"] = time.perf_counter() - begin
+            outcomes.append(outcome)
+            told = {**outcome, "params": task.params}
+            if outcome["state"] == "aborted" or (condition is not None and condition.holds(told)):
+                break
     if batch.get("settle", True):
         _settle(base)
     return outcomes
+
+
+def _performed(task: Task, batch: Mapping[str, Any]) -> dict[str, Any]:
+    if not batch.get("retry"):
+        return perform(task, batch.get("values"))
+    from mlrun.execution.dispatch import Dispatch
+    from mlrun.execution.retrypolicy import RetryPolicy
+
+    store = task.open_store()
+    if store is None:
+        return perform(task, batch.get("values"))
+    limits = {"executing": task.time_limit} if task.time_limit is not None else {}
+    dispatch = Dispatch(store, limits=limits, retry=RetryPolicy.of(batch["retry"]))
+    return {**dispatch.perform(task, batch.get("values")), "iteration": task.iteration}
 
 
 def _settle(base: Task) -> None:

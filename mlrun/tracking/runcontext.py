@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from mlrun.errors import NotFound, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from mlrun.content.dataitem import DataItem
@@ -30,6 +31,7 @@ class RunContext:
     id: str
     project: str
     config: RunConfig
+    _log: Callable[[Any, int | None], None]
     task: Task | None = None
     values: Mapping[str, Any] = MappingProxyType({})
 
@@ -109,6 +111,8 @@ class RunContext:
     ) -> AbstractContextManager[Run]:
         """Open an iteration of this run, for a strategy of your own; use it in a `with` block.
 
+        At the end of this run the iterations become its table, and the best one's results and artifacts its own.
+
         Args:
             with_parent_params: also give it this run's params.
             **params: its params.
@@ -118,6 +122,35 @@ class RunContext:
         return child_run(
             cast("Run", self), {**(self.parameters if with_parent_params else {}), **params}
         )
+
+    def mark_as_best(self) -> None:
+        """Say that this iteration is its parent's best one, whatever a selector says."""
+        from mlrun.execution.child import mark_as_best
+
+        mark_as_best(cast("Run", self))
+
+    def update_child_iterations(self) -> int | None:
+        """Make the table of the iterations opened so far, and take over the results and artifacts of the best.
+
+        A run that a function performs does so by itself at its end.
+
+        Returns:
+            The best iteration; None if there is none.
+        """
+        from mlrun.execution.child import sum_up
+
+        return sum_up(cast("Run", self))
+
+    def listen(self, heard: Callable[[Mapping[Any, Any], int | None], None]) -> None:
+        """Have `heard(data, step)` called after every `log()` of this process from now on; its errors are dropped."""
+        log = self._log
+
+        def log_and_tell(data: Any, step: int | None) -> None:
+            log(data, step)
+            with suppress(Exception):  # a listener must not end a training run
+                heard(data, step)
+
+        self._log = log_and_tell
 
     def commit(self, message: str = "", completed: bool = False) -> None:
         """Bring everything logged so far to disk; what is logged is kept anyway, so no run needs it."""

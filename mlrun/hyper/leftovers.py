@@ -1,0 +1,36 @@
+"""Iterations that are still open when their job has ended: nobody performs them any more, so they are ended here."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mlrun.execution.states import ENDED, IllegalMove, move
+from mlrun.tables import RUNS
+
+if TYPE_CHECKING:
+    from mlrun.store import Store
+
+__all__ = ["abort_children", "end_children"]
+
+
+def end_children(store: Store | None, run_id: str, why: str) -> None:
+    """End every iteration of a job that is not at its end as aborted; whoever performed it is gone."""
+    for child in _open(store, run_id):
+        with suppress(IllegalMove):  # it has ended meanwhile
+            move(store, child, "aborted", error=why)  # type: ignore[arg-type]  # none are open without a store
+
+
+def abort_children(store: Store | None, run_id: str, why: str) -> None:
+    """Ask every iteration that is being performed to end; its own process hears it."""
+    for child in _open(store, run_id):
+        with suppress(IllegalMove):
+            move(store, child, "aborting", error=why)  # type: ignore[arg-type]  # as above
+
+
+def _open(store: Store | None, run_id: str) -> list[str]:
+    if store is None:
+        return []
+    store.flush_records()
+    rows = store.records.lookup(RUNS, {"parent": run_id})
+    return [row["run_id"] for row in rows if row["state"] not in ENDED]
