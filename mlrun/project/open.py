@@ -85,7 +85,7 @@ def get_or_create_project(
     if url or (place / FILE).is_file():
         return load_project(
             context, url, called, subpath=subpath, clone=clone, trust=trust,
-            allow_cross_project=allow_cross_project, **options,
+            allow_cross_project=allow_cross_project, secrets=secrets, store=store, **options,
         )  # fmt: skip
     stored = stored_document(_store(store), called)
     if stored is not None:
@@ -93,7 +93,7 @@ def get_or_create_project(
         return _ready(project, **options)
     return new_project(
         called, context, subpath=subpath, from_template=from_template, description=description,
-        overwrite=True, **options,
+        overwrite=True, store=store, **options,
     )  # fmt: skip
 
 
