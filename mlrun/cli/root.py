@@ -27,6 +27,7 @@ ERROR, USAGE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 130
 _COMMANDS = {
     "run": ("execute:run", "Run a script or a function, here or on an executor."),
     "abort": ("execute:abort", "Abort runs, whoever performs them."),
+    "project": ("project:project", "Show a project, load it, run a workflow of it."),
     "runs": ("runlist:runs", "List runs."),
     "show": ("show:show", "Show one run: parameters, results, metrics, artifacts, provenance."),
     "metrics": ("questions:metrics", "Print logged points."),
