@@ -71,7 +71,9 @@ def test_a_project_is_made_and_saved(call: Callable[..., Any]) -> None:
     assert call("./new", "-p", "novalue").code == 2
 
 
-def test_a_fetched_project_runs_no_setup_unless_trusted(call: Callable[..., Any], folder: Path) -> None:
+def test_a_fetched_project_runs_no_setup_unless_trusted(
+    call: Callable[..., Any], folder: Path
+) -> None:
     with pytest.warns(UserWarning, match="trust=True"):
         assert call("./a", "--url", str(folder), "--save").code == 0
     assert not Path("ran").exists()
