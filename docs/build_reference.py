@@ -34,6 +34,15 @@ FUNCTIONS = {
         "open_store",
     ),
     "Change": ("delete_runs", "compact"),
+    "Define functions": (
+        "new_function",
+        "code_to_function",
+        "import_function",
+        "function_to_module",
+        "new_task",
+        "run_function",
+    ),
+    "Projects": ("get_or_create_project", "new_project", "load_project", "get_current_project"),
 }
 MEDIA = ("Image", "Audio", "Video", "Html", "Histogram", "Table")
 # what other rooms of the library call on a Run; no user needs it
@@ -62,6 +71,8 @@ def pages() -> dict[str, str]:
         "functions.md": _functions_page(mlrun),
         "run.md": _page("Run", _class(mlrun.Run), _class(RunConfig, "run.config")),
         "runview.md": _page("RunView", _class(mlrun.RunView)),
+        "function.md": _page("Function", _class(mlrun.Function)),
+        "project.md": _page("Project", _class(mlrun.Project)),
         "dataitem.md": _page("DataItem", _class(mlrun.DataItem)),
         "settings.md": _settings_page(config),
         "errors.md": _errors_page(errors),
