@@ -27,7 +27,7 @@ _PASSED_OVER = ("watch", "project")  # what a workflow's run says itself
 
 def workflow(
     function: Callable[..., Any] | None = None, *, name: str = "", cache: bool = False
-) -> Any:
+) -> Callable[..., Any]:
     """Mark a function as a workflow; called outside one, it runs as a workflow of its own.
 
     Inside, `project.run_function(...)` and `fn.as_step(...)` return a `Step` at once; steps run as soon as what they

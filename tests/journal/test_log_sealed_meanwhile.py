@@ -52,7 +52,7 @@ def test_a_segment_that_is_made_while_it_is_opened_has_lost_nothing(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(sealing.os if moment == "fstat" else sealing, moment, then_made)
+        patch.setattr(os if moment == "fstat" else sealing, moment, then_made)
         seen = read_journal(tmp_path)
     assert seen.findings == []
     assert [(s.rows, s.sealed) for s in seen.writers[path.parent.name].segments] == [(0, False)]
