@@ -68,10 +68,8 @@ def _size(options: Options, runs: int, *, logged: bool) -> list[Figure]:
     if runs > _MOST_WHOLE:
         out += _firsts(title, folder, options, goal)
     out += _live(title, folder, runs, repeats)
-    if (
-        options.stores
-    ):  # the run that was being logged was killed: what waits of it shall not be there next time
-        call("bench.w1:tidy", folder=str(folder))
+    if options.stores:
+        call("bench.w1:forget_live", folder=str(folder))
     return out
 
 
@@ -208,6 +206,16 @@ def tidy(folder: str) -> dict[str, int]:
     import mlrun
 
     return mlrun.compact(store=folder)
+
+
+def forget_live(folder: str) -> dict[str, int]:
+    """Delete the runs that were being logged when their process was killed, in the child: the store is asked again."""
+    import mlrun
+
+    mlrun.compact(store=folder)
+    deleted = mlrun.delete_runs("name = 'live'", project="w1", store=folder)
+    mlrun.compact(store=folder)
+    return {"deleted": int(deleted)}
 
 
 def keep_logging(folder: str) -> dict[str, int]:
