@@ -167,6 +167,7 @@ class CanSchedule(Protocol):
         /,
         *args: Any,
         needs: Needs | None = None,
+        time_zone: str = "",
     ) -> str:
         """Store the call under `name` (replacing an older one); returns what identifies it there."""
         ...

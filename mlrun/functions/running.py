@@ -104,6 +104,8 @@ def _with_handler(function: Function, options: dict[str, Any]) -> tuple[Function
 def _scheduled(
     function: Function, options: Mapping[str, Any], place: Mapping[str, Any], cron: Any, store: Any
 ) -> Any:
+    from mlrun.execution.places import chosen
+    from mlrun.workflows.keeping import keeps_clock
     from mlrun.workflows.schedule import Schedule, put_schedule
 
     if isinstance(cron, Schedule):
@@ -113,7 +115,9 @@ def _scheduled(
         raise ConfigError("a schedule names its executor by text: it is kept for another process")
     said = {**options, **({"executor": where} if where else {})}
     name = said.pop("name", None) or function.name
-    project = said.pop("project", None) or function.project
+    known = read_settings(project=said.pop("project", None) or function.project or None)
+    keeper = chosen(bool(place["local"]), place["executor"], known)
     function.versioned_uri(store)
     target = {"kind": "function", "spec": function.spec.to_dict(), "options": said}
-    return put_schedule(store, Schedule(project, name, str(cron), target))
+    clock = keeper if keeps_clock(keeper) else ""
+    return put_schedule(store, Schedule(known.project, name, cron, target, place=clock))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, MissingExtra, NotFound, did_you_mean
+from mlrun.advisorylock import FileLock
+from mlrun.errors import ConfigError, NotFound, did_you_mean
 from mlrun.ids import now_us
 from mlrun.names import plain_text
 from mlrun.tables import SCHEDULES
+from mlrun.workflows.cron import check_cron
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     import polars as pl
 
@@ -22,16 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Schedule",
-    "check_cron",
     "delete_schedule",
     "get_schedule",
     "list_schedules",
     "put_schedule",
     "schedules_of",
 ]
-
-
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True)
@@ -57,76 +57,56 @@ class Schedule:
     enabled: bool = True
     last_run: str | None = field(default=None, compare=False)
     last_state: str | None = field(default=None, compare=False)
-
-
-def check_cron(cron: str, timezone: str = "UTC") -> Any:
-    """Return the trigger of a cron line.
-
-    Raises:
-        ConfigError: it is no cron line, or there is no such timezone.
-        MissingExtra: APScheduler is not installed.
-    """
-    try:
-        from apscheduler.triggers.cron import (  # type: ignore[import-untyped,unused-ignore]
-            CronTrigger,
-        )
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of("apscheduler", "schedule") from error
-    if not isinstance(cron, str):
-        raise ConfigError(f"a schedule is a cron line such as '0 6 * * mon-fri', not {cron!r}")
-    try:
-        return CronTrigger.from_crontab(_with_names(cron), timezone=timezone or "UTC")
-    except Exception as error:  # noqa: BLE001  the parser's own kinds, and the timezone's
-        raise ConfigError(
-            f"cannot read the schedule {cron!r} ({timezone}): {error}; "
-            "say minute hour day month weekday, such as '0 6 * * mon-fri'"
-        ) from None
-
-
-def _with_names(cron: str) -> str:
-    """Write weekdays as names: in crontab 0 and 7 are Sunday, in APScheduler 0 is Monday."""
-    fields = cron.split()
-    if len(fields) == 5:
-        days = re.sub(r"(?<![/\w])[0-7](?!\w)", lambda m: _DAYS[int(m[0])], fields[4])
-        fields[4] = _unrolled(days)
-    return " ".join(fields)
-
-
-def _unrolled(days: str) -> str:
-    """Write ranges that begin on or pass Sunday as lists, since a week of APScheduler begins on Monday."""
-    parts = []
-    for part in days.split(","):
-        first, dash, last = part.partition("-")
-        if dash and first in _DAYS and last in _DAYS:
-            begin = _DAYS.index(first)
-            length = (_DAYS.index(last) - begin) % 7
-            parts += [_DAYS[(begin + i) % 7] for i in range(length + 1)]
-        else:
-            parts.append(part)
-    return ",".join(dict.fromkeys(parts))
+    since: datetime | None = field(default=None, compare=False)  # when it was last begun, or stored
 
 
 def put_schedule(store: Store, schedule: Schedule) -> Schedule:
     """Store a schedule, in place of another of its name.
 
     Raises:
-        ConfigError: the cron line cannot be read, or the target has no JSON form.
+        ConfigError: the cron line cannot be read, the target has no JSON form, or its place keeps no clock.
+        ExecutorError: the place refused it.
     """
     check_cron(schedule.cron, schedule.timezone)
     try:
-        target = json.dumps(schedule.target)
+        target = json.dumps(schedule.target, default=_plain)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"a schedule's parameters and inputs must have a JSON form: {error}"
         ) from None
     stamp = now_us()
-    row = {
+    row: dict[str, Any] = {
         "project": plain_text(schedule.project), "name": plain_text(schedule.name), "cron": schedule.cron,
         "timezone": schedule.timezone or "UTC", "target": target, "place": schedule.place,
-        "enabled": schedule.enabled, "created_at": stamp, "updated_at": stamp,
+        "enabled": schedule.enabled, "created_at": stamp, "updated_at": stamp, "fired_at": None,
+        "last_run": None, "last_state": None,
     }  # fmt: skip
-    _apply(store, [("put", SCHEDULES.name, row)])
-    return schedule
+    store.prepare()
+    if schedule.place and schedule.enabled:
+        from mlrun.workflows.keeping import keep
+
+        keep(store, replace(schedule, target=json.loads(target)))
+    with _alone(store):
+        before = next((r for r in _rows(store, row["project"]) if r["name"] == row["name"]), None)
+        _apply(store, [("put", SCHEDULES.name, row)])
+    if before is not None and before["place"]:
+        earlier = _schedule(before)
+        if earlier.place != schedule.place or not schedule.enabled:
+            _unkeep(earlier)
+    return get_schedule(store, row["project"], row["name"])
+
+
+def _plain(value: Any) -> Any:
+    """Return the JSON form of what people put into a call: options, notifications, hints, paths, artifacts."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, PathLike):
+        return str(Path(value).absolute())
+    if str(getattr(value, "uri", "")).startswith("store://"):
+        return value.uri
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def get_schedule(store: Store, project: str, name: str) -> Schedule:
@@ -174,24 +154,34 @@ def delete_schedule(store: Store, project: str, name: str) -> None:
     """Forget a schedule; NotFound if there is none."""
     found = get_schedule(store, project, name)
     if found.place:
-        from mlrun.execution.places import place
+        _unkeep(found)
+    with _alone(store):
+        _apply(store, [("del", SCHEDULES.name, {"project": project, "name": name})])
 
-        keeper: Any = place(found.place)
-        keeper.unschedule(f"{project}-{name}")
-    _apply(store, [("del", SCHEDULES.name, {"project": project, "name": name})])
+
+def _unkeep(schedule: Schedule) -> None:
+    from mlrun.workflows.keeping import unkeep
+
+    unkeep(schedule)
 
 
 def note_fired(store: Store, schedule: Schedule, **columns: Any) -> None:
     """Record when it was begun (`fired_at`), or what came of it (`last_run`, `last_state`)."""
-    row = {"project": schedule.project, "name": schedule.name, "updated_at": now_us(), **columns}
-    stored = next((r for r in _rows(store, schedule.project) if r["name"] == schedule.name), None)
-    if stored is not None:  # it may have been deleted meanwhile
-        full = {**{c: stored[c] for c in ("cron", "timezone", "target", "place", "enabled")}, **row}
-        _apply(store, [("put", SCHEDULES.name, full)])
+    new = {"project": schedule.project, "name": schedule.name, "updated_at": now_us(), **columns}
+    with _alone(store):
+        rows = _rows(store, schedule.project)
+        stored = next((r for r in rows if r["name"] == schedule.name), None)
+        if stored is not None:  # it may have been deleted meanwhile
+            kept = {c: stored[c] for c in ("cron", "timezone", "target", "place", "enabled")}
+            _apply(store, [("put", SCHEDULES.name, {**kept, **new})])
+
+
+def _alone(store: Store) -> FileLock:
+    """Return the lock under which a row is read and written: none comes back that was deleted in between."""
+    return FileLock(store.folder / "schedules.lock")
 
 
 def _apply(store: Store, ops: list[Op]) -> None:
-    store.prepare()
     store.records.apply(ops)
 
 
@@ -208,6 +198,7 @@ def _schedule(row: Mapping[str, Any]) -> Schedule:
     return Schedule(
         row["project"], row["name"], row["cron"], json.loads(row["target"]), row["timezone"] or "UTC",
         row["place"] or "", row["enabled"] is not False, row["last_run"], row["last_state"],
+        row["fired_at"] or row["created_at"],
     )  # fmt: skip
 
 

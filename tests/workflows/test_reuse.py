@@ -129,10 +129,10 @@ def test_the_workflows_cache_holds_unless_a_step_says_otherwise(counted: Counted
     fn = new_function("count", command=path, handler="count")
     params = {"x": 1, "calls": str(counted.calls)}
 
-    @workflow(cache=True)
-    def flow(cache: bool | None) -> None:
+    def once(cache: bool | None) -> None:
         fn.as_step(params=params, inputs={"data": str(counted.data)}, cache=cache, local=True)
 
+    flow = workflow(cache=True)(once)
     flow(None)
     flow(None)
     assert counted.count == 1

@@ -7,12 +7,13 @@ import pytest
 
 from mlrun.errors import ConfigError, NotFound
 from mlrun.store import open_store
+from mlrun.workflows.cron import check_cron
 from mlrun.workflows.schedule import (
     Schedule,
-    check_cron,
     delete_schedule,
     get_schedule,
     list_schedules,
+    note_fired,
     put_schedule,
 )
 
@@ -79,3 +80,53 @@ def test_a_target_without_a_json_form_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match="JSON"):
         put_schedule(store, Schedule("p", "n", "0 3 * * *", {"options": {"inputs": object()}}))
     assert list_schedules(store).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("cron", "wanted"),
+    [
+        ("0 0 * * */2", "2026-11-22 00:00"),
+        ("0 0 * * 1-5/2", "2026-11-23 00:00"),
+        ("0 0 * * 0-6/3", "2026-11-22 00:00"),
+        ("0 0 * * Sat", "2026-11-28 00:00"),
+        ("0 0 1 * 1", "2026-11-23 00:00"),  # the first, and every Monday
+        ("@daily", "2026-11-22 00:00"),
+    ],
+)
+def test_steps_names_and_both_days_mean_what_crontab_says(cron: str, wanted: str) -> None:
+    found = check_cron(cron).get_next_fire_time(None, NOW)
+    assert found.strftime("%Y-%m-%d %H:%M") == wanted
+
+
+@pytest.mark.parametrize("cron", ["0 0 * * 8", "0 0 * * mon-", "0 0 * * 1/0"])
+def test_what_is_no_weekday_is_told(cron: str) -> None:
+    with pytest.raises(ConfigError, match="cannot read the schedule"):
+        check_cron(cron)
+
+
+def test_what_people_put_into_a_call_is_kept_as_json(store: Store, tmp_path: Path) -> None:
+    from mlrun.hyper.options import HyperParamOptions
+    from mlrun.workflows.notification import Notification
+
+    options = {
+        "hyper_param_options": HyperParamOptions(selector="max.y"),
+        "notifications": [Notification("console", when=("error",))],
+        "inputs": {"data": tmp_path / "x.csv"},
+    }
+    target = {"kind": "function", "spec": {}, "options": options}
+    kept = put_schedule(store, Schedule("p", "n", "0 3 * * *", target)).target["options"]
+    assert kept["hyper_param_options"]["selector"] == "max.y"
+    assert kept["notifications"] == [{"kind": "console", "when": ["error"]}]
+    assert kept["inputs"] == {"data": str(tmp_path / "x.csv")}
+
+
+def test_what_came_of_a_deleted_schedule_does_not_bring_it_back(store: Store) -> None:
+    schedule = put_schedule(store, Schedule("p", "n", "0 3 * * *", {"kind": "function"}))
+    delete_schedule(store, "p", "n")
+    note_fired(store, schedule, last_state="completed")
+    assert list_schedules(store).is_empty()
+
+
+def test_a_place_without_a_clock_is_told(store: Store) -> None:
+    with pytest.raises(ConfigError, match="keeps no clock"):
+        put_schedule(store, Schedule("p", "n", "0 3 * * *", {"kind": "function"}, place="local"))
