@@ -15,6 +15,8 @@ from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
+    FUNCTION_TAGS,
+    FUNCTIONS,
     LINEAGE,
     METRICS,
     PARAMS,
@@ -260,6 +262,7 @@ def _put_runs(store: Store, records: dict[str, pl.DataFrame], new: list[str]) ->
     for row in _rows(records[PROJECTS.name]):
         if row["name"] not in stored:
             store.records.apply([("put", PROJECTS.name, row)])
+    _put_functions(store, records)
     for start in range(0, len(new), _BATCH):
         batch = pl.col("run_id").is_in(new[start : start + _BATCH])
         ops: list[Op] = [
@@ -274,6 +277,23 @@ def _put_runs(store: Store, records: dict[str, pl.DataFrame], new: list[str]) ->
         summaries = [tuple(row[c] for c in SUMMARIES.names) for row in found]
         # a run and its summaries at once: summaries are added to what is there, so never twice
         store.records.apply(ops, summaries=summaries)
+
+
+def _put_functions(store: Store, records: dict[str, pl.DataFrame]) -> None:
+    """Store versions of functions, which never change, and the tags that name nothing here yet."""
+    rows = list(_rows(records[FUNCTION_TAGS.name]))
+    where = {"project": sorted({row["project"] for row in rows})}
+    with store.records.read() as view:
+        stored = view.scan(FUNCTION_TAGS, where=where).to_pylist() if rows else []
+    taken = {tuple(row[k] for k in FUNCTION_TAGS.key) for row in stored}
+    ops: list[Op] = [("put", FUNCTIONS.name, row) for row in _rows(records[FUNCTIONS.name])]
+    ops += [
+        ("put", FUNCTION_TAGS.name, row)
+        for row in rows
+        if tuple(row[k] for k in FUNCTION_TAGS.key) not in taken
+    ]
+    if ops:
+        store.records.apply(ops)
 
 
 def _ended(table: Table, rows: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,8 @@ from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
+    FUNCTION_TAGS,
+    FUNCTIONS,
     LINEAGE,
     LOGS,
     METRICS,
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RECORDS", "SERIES", "export_runs"]
 
-RECORDS = (PROJECTS, RUNS, PARAMS, RESULTS, TAGS, SUMMARIES, ARTIFACTS, LINEAGE, ALIASES)
+RECORDS = (
+    PROJECTS, RUNS, PARAMS, RESULTS, TAGS, SUMMARIES, ARTIFACTS, LINEAGE, ALIASES, FUNCTIONS, FUNCTION_TAGS,
+)  # fmt: skip
 SERIES = (METRICS, SYSTEM_METRICS, LOGS)
 _CHUNK_ROWS = 1_000_000  # points in one file, about: bounds the memory of both sides
 _CHUNK_RUNS = 500
@@ -131,6 +135,8 @@ def _records(sight: Snapshot, run_ids: Sequence[str] | None) -> dict[str, pl.Dat
         out[table.name] = sight.shared(table).join(out[LINEAGE.name], on=version, how="semi")
     named = pl.concat([runs["project"], out[ARTIFACTS.name]["project"]]).unique().to_list()
     out[PROJECTS.name] = sight.shared(PROJECTS).filter(pl.col("name").is_in(named))
+    for table in (FUNCTIONS, FUNCTION_TAGS):
+        out[table.name] = sight.shared(table).filter(pl.col("project").is_in(named))
     return out
 
 

@@ -370,3 +370,21 @@ def test_two_imports_at_once_double_nothing(source: Store, target: Store, tmp_pa
     assert told == ["0", "3"]
     ids = mlrun.runs(children=True, store=source)["run_id"].to_list()
     assert everything(target, ids) == everything(source, ids)
+
+
+def test_versions_of_functions_come_along_and_tags_that_are_there_stay(
+    target: Store, tmp_path: Path
+) -> None:
+    from mlrun.functions.store import find_version
+
+    source = open_store(tmp_path / "functions")
+    double = mlrun.new_function("double", project="p", handler=lambda x: 2 * x)
+    uri = str(double.run(params={"x": 1}, store=source).record["function"])
+    export_runs(source, tmp_path / "out")
+    import_runs(target, tmp_path / "out")
+    assert str(find_version(target, "double", "p")) == uri
+    treble = mlrun.new_function("double", project="p", handler=lambda x: 3 * x)
+    newer = str(treble.run(params={"x": 1}, store=target).record["function"])
+    import_runs(target, tmp_path / "out")
+    assert str(find_version(target, "double", "p")) == newer
+    assert str(find_version(target, uri)) == uri
