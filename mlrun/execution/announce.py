@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from mlrun.ids import now_us
@@ -11,6 +10,7 @@ from mlrun.notices import warn
 from mlrun.tables import PARAMS
 from mlrun.tracking.runconfig import RunConfig
 from mlrun.tracking.runops import RunRow, param_ops
+from mlrun.tracking.whoami import host
 
 if TYPE_CHECKING:
     from mlrun.contracts import Op
@@ -52,7 +52,7 @@ def announce(store: Store, task: Task, *, state: str = "pending", owned: bool = 
     columns = {
         "state": state, "kind": task.kind, "function": task.function_uri or None,
         "parent": task.parent, "iteration": task.iteration, "started_at": now_us(),
-        "host": _host(), "writer": _claim(store) if owned else None,
+        "host": host(), "writer": _claim(store) if owned else None,
     }  # fmt: skip
     store.records.apply([*row.ops(columns, now_us()), *ops])
 
@@ -63,8 +63,3 @@ def _claim(store: Store) -> str:
     writer = store.writer()
     close_at_exit(writer)
     return f"{writer.name}#{writer.claim}"
-
-
-def _host() -> str:
-    uname = getattr(os, "uname", None)
-    return uname().nodename if uname else os.environ.get("COMPUTERNAME", "")

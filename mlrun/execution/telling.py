@@ -37,7 +37,7 @@ class Told:
         return cls(list(parse_notifications(given)))
 
     def tell(self, task: Task, outcome: Mapping[str, Any]) -> None:
-        """Send what is to be sent for a run that ended like this; never raises for a message that is not delivered."""
+        """Send what is to be sent for a run that ended like this, and record what became of it; never raises."""
         if not self.notifications:
             return
         from mlrun.workflows.notification import Ending, push
@@ -50,4 +50,9 @@ class Told:
             outcome["error"],
             outcome["results"],
         )
-        push(self.notifications, ending)
+        sent = push(self.notifications, ending)
+        store = task.open_store()
+        if store is not None:
+            from mlrun.workflows.telling import record_sent
+
+            record_sent(store, task.run_id, sent)

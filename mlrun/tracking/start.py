@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mlrun.tracking.resume import find_stored, is_owned_elsewhere, load_row, nea
 from mlrun.tracking.run import Run
 from mlrun.tracking.runconfig import RunConfig, dict_of
 from mlrun.tracking.runops import RunRow, param_ops
+from mlrun.tracking.whoami import host, user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -317,7 +317,7 @@ def _columns(
         columns["iteration"] = about.iteration
     if not writer:
         return columns
-    columns |= {"state": "running", "writer": writer, "user": _user(), "host": _host()}
+    columns |= {"state": "running", "writer": writer, "user": user(), "host": host()}
     if found is None:
         return {**columns, "kind": clean(about.kind, "kind", warn), "started_at": now_us()}
     if found["state"] in _WAITED:  # it was only announced so far
@@ -365,23 +365,6 @@ def _default_name(run_id: str) -> str:
     if stem == "__main__" and script:  # python -m package
         stem = Path(script).absolute().parent.name
     return f"{clean_text(stem, limit=200)[0]}-{clean_text(run_id)[0][-6:]}"
-
-
-def _user() -> str | None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if user := os.environ.get(name):
-            return clean_text(user)[0]
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError, AttributeError):
-        return None  # Windows, or a user that the container does not know
-
-
-def _host() -> str:
-    uname = getattr(os, "uname", None)
-    return uname().nodename if uname else os.environ.get("COMPUTERNAME", "")
 
 
 def _greet(run: Run, wanted: bool) -> None:
