@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from mlrun.project.project import Project
     from mlrun.project.running import run_function
     from mlrun.view import RunView
+    from mlrun.workflows.notification import Notification
+    from mlrun.workflows.workflow import on_exit, workflow
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,7 @@ __all__ = [
     "Html",
     "HyperParamOptions",
     "Image",
+    "Notification",
     "Project",
     "Run",
     "RunView",
@@ -85,12 +88,14 @@ __all__ = [
     "new_function",
     "new_project",
     "new_task",
+    "on_exit",
     "open_store",
     "params",
     "projects",
     "run_function",
     "runs",
     "sql",
+    "workflow",
 ]
 
 # classes that the tracking path does not need are loaded when somebody names them
@@ -102,6 +107,7 @@ _LAZY = {
     "Html": "mlrun.content.media",
     "HyperParamOptions": "mlrun.hyper.options",
     "Image": "mlrun.content.media",
+    "Notification": "mlrun.workflows.notification",
     "Project": "mlrun.project.project",
     "RunView": "mlrun.view",
     "Table": "mlrun.content.media",
@@ -117,7 +123,9 @@ _LAZY = {
     "new_function": "mlrun.functions.making",
     "new_project": "mlrun.project.open",
     "new_task": "mlrun.functions.template",
+    "on_exit": "mlrun.workflows.workflow",
     "run_function": "mlrun.project.running",
+    "workflow": "mlrun.workflows.workflow",
 }
 
 

@@ -36,7 +36,7 @@ class Notification:
         message: what it says; default how the run ended. `{name}`, `{state}`, `{project}`, `{run_id}` and
             `{results[key]}` are filled in.
         severity: info, debug, verbose, warning or error.
-        when: states that it is sent at.
+        when: states that it is sent at; "running" is the begin of a workflow.
         condition: an expression over the results, such as `accuracy < 0.9`; only asked of runs that completed.
         params: of the kind: webhook `url method headers override_body verify_ssl`; slack `webhook`; mail
             `server_host server_port sender_address email_addresses subject use_tls`; git `repo issue merge_request
@@ -97,6 +97,9 @@ class Notification:
         base = asdict(Notification())
         found = asdict(self)
         found["when"], base["when"] = list(found["when"]), list(base["when"])
+        # mappings of any kind, as plain dicts
+        for name in ("params", "secret_params"):
+            found[name] = dict(found[name])
         return {k: v for k, v in found.items() if v != base[k] or k == "kind"}
 
     def wanted(self, ending: Ending) -> bool:
