@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalExecutor"]
 
+_LOOK = 0.2  # seconds; Polars has ctrl-C restart a wait without an end
 _live: weakref.WeakSet[LocalExecutor] = weakref.WeakSet()
 
 
@@ -128,8 +129,10 @@ class LocalExecutor:
                 if not flying:
                     return
                 with bell:
-                    while not ended:
-                        bell.wait()
+                    while (
+                        not ended
+                    ):  # a signal's handler, or an interrupt of a thread, runs between two waits
+                        bell.wait(_LOOK)
                     index = ended.popleft()
                 yield index, _value_of(flying.pop(index))
         finally:

@@ -47,6 +47,8 @@ def main(fd: int) -> None:
         sys.stderr.flush()
         idle.set()
         conn.send_bytes(answer)
+        if outcome_of(SystemExit())[0] == "aborted":
+            return  # it was told to go while a run was performed, which has ended as aborted
 
 
 def _listen(

@@ -18,6 +18,7 @@ from mlrun.execution.places import check_store, place
 from mlrun.execution.retrypolicy import RetryPolicy
 from mlrun.execution.telling import Told
 from mlrun.execution.watching import settle, watch_job
+from mlrun.tracking import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,8 +146,9 @@ def start_beside(name: str, work: Callable[[], Any], leave: Callable[[], None]) 
         finally:
             _beside.discard(thread)
 
-    atexit.register(leave)
+    lifecycle.install()  # what is registered last is called first: `leave`, then we wait, then runs are ended
     _install()
+    atexit.register(leave)
     thread = threading.Thread(target=perform, name=name, daemon=True)
     _beside.add(thread)
     thread.start()

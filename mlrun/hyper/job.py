@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobAborted, JobError, MlrunError
 from mlrun.execution.interrupt import Guard, RunAborted, guarded
-from mlrun.hyper.leftovers import end_children
 from mlrun.hyper.strategies import plan
 from mlrun.hyper.sweep import Sweep, job_facts
 from mlrun.tables import RUNS
@@ -71,6 +70,7 @@ class SweepJob:
         Raises:
             KeyboardInterrupt, SystemExit: the parent has ended as `aborted`, and nothing is in flight.
         """
+        lifecycle.install()
         run = _opened(self.task)
         facts = {**job_facts(self.plan, self.options), "hyperparams": self._recorded()}
         run.set_provenance({"task": self.task.record(), "hyper": facts})
@@ -78,21 +78,25 @@ class SweepJob:
             with guarded(run, once=True) as self._guard:
                 state, error = self._sweep(run, self._guard).perform()
         except RunAborted as abort:
-            state, error = "aborted", str(abort)
+            state, error = "aborted", str(abort) or self._why()
         except JobAborted as abort:  # the executor was closed
-            state, error = "aborted", str(abort)
+            state, error = "aborted", self._why() or str(abort)
         except JobError as failure:  # iterations that cannot be sent
             state, error = "error", str(failure)
         except MlrunError as failure:
             state, error = lifecycle.outcome_of(failure)
         except BaseException as failure:
-            _end(run, *lifecycle.outcome_of(failure))
+            run.end(*lifecycle.outcome_of(failure))
             raise
-        _end(run, state, error)
+        run.end(state, error)
         return {
             "run_id": run.id, "state": run.state, "results": run.results, "error": run.error,
             "iteration": self.task.iteration,
         }  # fmt: skip
+
+    def _why(self) -> str:
+        """Return why the job was interrupted: an exception that comes from another thread does not say."""
+        return self._guard.why if self._guard is not None else ""
 
     def leave(self) -> None:
         """Abort it: the interpreter ends, and it runs on a thread of its own."""
@@ -133,9 +137,3 @@ def _opened(task: Task) -> Run:
     # what iterations print in this process is theirs
     known = replace(task.open_settings(), console=False)
     return open_run(store, known, about, run_id=task.run_id, watch=task.captures, taken=found)
-
-
-def _end(run: Run, state: str, error: str | None) -> None:
-    if state != "completed":
-        end_children(run.store, run.id, error or f"its job ended as {state}")
-    run.end(state, error)

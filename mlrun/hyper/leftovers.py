@@ -14,23 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["abort_children", "end_children"]
 
 
-def end_children(store: Store | None, run_id: str, why: str) -> None:
+def end_children(store: Store, run_id: str, why: str) -> None:
     """End every iteration of a job that is not at its end as aborted; whoever performed it is gone."""
     for child in _open(store, run_id):
         with suppress(IllegalMove):  # it has ended meanwhile
-            move(store, child, "aborted", error=why)  # type: ignore[arg-type]  # none are open without a store
+            move(store, child, "aborted", error=why)
 
 
-def abort_children(store: Store | None, run_id: str, why: str) -> None:
+def abort_children(store: Store, run_id: str, why: str) -> None:
     """Ask every iteration that is being performed to end; its own process hears it."""
     for child in _open(store, run_id):
         with suppress(IllegalMove):
-            move(store, child, "aborting", error=why)  # type: ignore[arg-type]  # as above
+            move(store, child, "aborting", error=why)
 
 
-def _open(store: Store | None, run_id: str) -> list[str]:
-    if store is None:
-        return []
+def _open(store: Store, run_id: str) -> list[str]:
     store.flush_records()
     rows = store.records.lookup(RUNS, {"parent": run_id})
     return [row["run_id"] for row in rows if row["state"] not in ENDED]

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobError, JobLost
 from mlrun.hyper.expression import Condition
+from mlrun.hyper.leftovers import end_children
 from mlrun.hyper.lost import settle_lost
 from mlrun.hyper.outcomes import with_metrics
 from mlrun.hyper.progress import Progress
 from mlrun.hyper.promote import promote
 from mlrun.hyper.selector import Selector
-from mlrun.hyper.table import flat_params
+from mlrun.hyper.table import flat_params, stored_outcomes
 from mlrun.hyper.trials import BatchSize, Trial, perform_batch
 from mlrun.ids import uuid7
+from mlrun.tracking.lifecycle import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -99,10 +101,19 @@ class Sweep:
             for outcome in self._performed():
                 progress.add(outcome)
                 self.guard.check()
+        except BaseException as failure:
+            self._take_stock(self.guard.why or outcome_of(failure)[1] or type(failure).__name__)
+            raise
         finally:
             progress.close()
             promote(self.run, self._outcomes, self._selector, self._facts())
         return verdict(self.run.id, self._outcomes)
+
+    def _take_stock(self, why: str) -> None:
+        """End what nobody performs any more, and ask the store: of batches in flight nobody has told the outcomes."""
+        if self.run.store is not None:
+            end_children(self.run.store, self.run.id, why)
+            self._outcomes = stored_outcomes(self.run.store, self.run.id, self._names)
 
     def _facts(self) -> dict[str, Any]:
         facts = job_facts(self.plan, self.options)
