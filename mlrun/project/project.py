@@ -20,7 +20,7 @@ from mlrun.project.projectfacts import ProjectFacts
 from mlrun.project.projectlists import ProjectLists
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from mlrun.store import Store
@@ -49,6 +49,7 @@ class Project(ProjectFacts, ProjectArtifacts, ProjectLists):
         self._given_store = store
         self.trusted = trusted
         self._functions: dict[str, Function] = {}
+        self._workflows: dict[str, dict[str, Any]] = {}  # those that are functions of this process
 
     def __repr__(self) -> str:
         """Show its name and folder."""
@@ -188,29 +189,43 @@ class Project(ProjectFacts, ProjectArtifacts, ProjectLists):
     # -- workflows --------------------------------------------------------------------------------
 
     def set_workflow(
-        self, name: str, workflow_path: str, handler: str = "", engine: str = "", **args: Any
+        self,
+        name: str,
+        workflow_path: str | PathLike[str] | Callable[..., Any],
+        handler: str = "",
+        engine: str = "",
+        schedule: Any = None,
+        **args: Any,
     ) -> None:
         """Add a workflow: a Python file in the project's folder, with a function marked `@mlrun.workflow`.
 
         Args:
             name: of the workflow.
-            workflow_path: the file.
-            handler: the function in it, when there are several.
+            workflow_path: the file, or the function itself; one that is in no file of the project is known to this
+                process only, and is left out of `project.yaml`.
+            handler: the function in the file, when there are several.
             engine: local or ray.
+            schedule: a cron line: also store a schedule, for `mlrun scheduler`; saves the project.
             **args: arguments that the function gets when nobody gives others.
         """
+        from mlrun.project.running import workflow_entry
+
+        said = {"handler": handler, "engine": engine, "args": args}
         entry = {
-            "name": name,
-            "path": str(workflow_path),
-            "handler": handler,
-            "engine": engine,
-            "args": args,
+            **workflow_entry(self, name, workflow_path),
+            **{k: v for k, v in said.items() if v},
         }
-        self._document.put_entry("workflows", {k: v for k, v in entry.items() if v})
+        if "function" in entry:
+            self._workflows[name] = entry
+        else:
+            self._workflows.pop(name, None)
+            self._document.put_entry("workflows", entry)
+        if schedule is not None:
+            self.run(name, schedule=schedule)
 
     def run(
         self,
-        name: str = "",
+        name: str | Callable[..., Any] = "",
         workflow_path: str = "",
         arguments: Mapping[str, Any] | None = None,
         **options: Any,
@@ -218,11 +233,12 @@ class Project(ProjectFacts, ProjectArtifacts, ProjectLists):
         """Run a workflow to its end, and return the view of its run.
 
         Args:
-            name: of a workflow of the project; not needed when there is one.
+            name: of a workflow of the project; not needed when there is one. Or a function marked `@mlrun.workflow`.
             workflow_path: a file, instead.
             arguments: of its function.
-            **options: `workflow_handler`, `engine` (local or ray), `resume` (id of a failed run of it: what it has
-                completed is taken), `notifications`, `labels`, `store`, `schedule` (a cron line).
+            **options: `workflow_handler`, `engine` (local or ray), `executor`, `resume` (id of a failed run of it: what
+                it has completed is taken), `cache`, `notifications`, `labels`, `store`, `timeout`, `watch` (False: go
+                on beside the caller), `schedule` (a cron line: run it by the clock instead).
 
         Raises:
             NotFound: there is no such workflow.
@@ -234,9 +250,9 @@ class Project(ProjectFacts, ProjectArtifacts, ProjectLists):
 
     def get_workflow(self, name: str) -> dict[str, Any]:
         """Return the entry of a workflow; NotFound if there is none."""
-        found = self._document.entry("workflows", name)
+        found = self._workflows.get(name) or self._document.entry("workflows", name)
         if found is None:
-            known = [str(w.get("name")) for w in self._document.spec["workflows"]]
+            known = self.get_workflow_names()
             raise NotFound(
                 f"project {self.name!r} has no workflow {name!r}{did_you_mean(name, known)}"
             )
@@ -244,7 +260,8 @@ class Project(ProjectFacts, ProjectArtifacts, ProjectLists):
 
     def get_workflow_names(self) -> list[str]:
         """Return the names of its workflows."""
-        return [str(w.get("name")) for w in self._document.spec["workflows"]]
+        kept = [str(w.get("name")) for w in self._document.spec["workflows"]]
+        return list(dict.fromkeys([*kept, *self._workflows]))
 
     # -- keep -------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlrun.errors import ConfigError, NotFound, did_you_mean
 from mlrun.functions.function import Function
@@ -11,14 +12,15 @@ from mlrun.project.active import active_project, set_active
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from os import PathLike
 
     from mlrun.project.project import Project
 
-__all__ = ["run_function", "run_in_project", "run_workflow_of"]
+__all__ = ["run_function", "run_in_project", "run_workflow_of", "workflow_entry"]
 
 _HANDLERS = ("pipeline", "workflow", "main")
 _OPTIONS = ("workflow_handler", "engine", "local", "schedule", "resume", "notifications", "labels",
-            "cache", "store")  # fmt: skip
+            "cache", "store", "executor", "watch", "timeout")  # fmt: skip
 
 
 def run_function(function: Any, handler: Any = "", name: str = "", **options: Any) -> Any:
@@ -91,7 +93,7 @@ def _as_function(function: Any, project: Project | None) -> Function:
 
 def run_workflow_of(
     project: Project,
-    name: str,
+    name: str | Callable[..., Any],
     workflow_path: str,
     arguments: Mapping[str, Any] | None,
     **options: Any,
@@ -110,7 +112,9 @@ def run_workflow_of(
     return _perform(project, entry, given, engine, options)
 
 
-def _entry(project: Project, name: str, path: str) -> dict[str, Any]:
+def _entry(project: Project, name: str | Callable[..., Any], path: str) -> dict[str, Any]:
+    if callable(name):
+        return workflow_entry(project, getattr(name, "__name__", "workflow"), name)
     if path:
         return {"name": name or Path(path).stem, "path": path}
     names = project.get_workflow_names()
@@ -119,6 +123,24 @@ def _entry(project: Project, name: str, path: str) -> dict[str, Any]:
     if not name:
         name = "main"
     return project.get_workflow(name)
+
+
+def workflow_entry(
+    project: Project, name: str, workflow: str | PathLike[str] | Callable[..., Any]
+) -> dict[str, Any]:
+    """Return the entry of a workflow: its file; of a function that is in none of the project's, the function."""
+    if not callable(workflow):
+        return {"name": name, "path": str(workflow)}
+    plain = inspect.unwrap(workflow)
+    file = Path(inspect.getsourcefile(plain) or "").absolute()
+    handler = getattr(plain, "__qualname__", "")
+    if handler.isidentifier() and file.suffix == ".py" and file.is_relative_to(project.context):
+        return {
+            "name": name,
+            "path": file.relative_to(project.context).as_posix(),
+            "handler": handler,
+        }
+    return {"name": name, "function": workflow}
 
 
 def _perform(
@@ -136,15 +158,18 @@ def _perform(
     plan.cache = bool(options.get("cache", plan.cache))
     plan.notifications = options.get("notifications") or ()
     plan.labels = options.get("labels") or {}
+    watch = bool(options.get("watch", True))
     before = active_project()
     set_active(project)
     try:
         return run_workflow(
             plan, given, project=project.name, engine=engine, resume=options.get("resume"),
-            store=options.get("store") or project.store,
+            store=options.get("store") or project.store, executor=options.get("executor"),
+            timeout=options.get("timeout"), watch=watch,
         )  # fmt: skip
     finally:
-        set_active(before)
+        if watch:  # one that goes on in its thread finds its functions in the current project
+            set_active(before)
 
 
 def _function(project: Project, entry: Mapping[str, Any], handler: str) -> Callable[..., Any]:
@@ -153,6 +178,8 @@ def _function(project: Project, entry: Mapping[str, Any], handler: str) -> Calla
     from mlrun.functions.module import load_source
     from mlrun.project.source import inside
 
+    if callable(known := entry.get("function")):
+        return cast("Callable[..., Any]", known)
     place = str(entry.get("path") or "")
     if not place:
         raise ConfigError(f"workflow {entry.get('name')!r} of project {project.name!r} has no path")
@@ -193,7 +220,14 @@ def _schedule(
     if isinstance(cron, Schedule):
         return put_schedule(store, cron)
     name = str(entry.get("name"))
-    project.get_workflow(name)  # it is found by its name when its time comes
-    target = {"kind": "workflow", "context": str(project.context), "workflow": name,
-              "arguments": dict(given), "engine": engine}  # fmt: skip
-    return put_schedule(store, Schedule(project.name, name, str(cron), target))
+    if not project.get_workflow(name).get("path"):
+        raise ConfigError(
+            f"workflow {name!r} is a function of this process: put it into a file of the project to schedule it"
+        )
+    project.save()  # it is found by its name when its time comes
+    said = ("executor", "timeout", "notifications", "labels", "cache")
+    target = {
+        "kind": "workflow", "context": str(project.context), "workflow": name, "arguments": dict(given),
+        "engine": engine, "options": {k: options[k] for k in said if options.get(k) is not None},
+    }  # fmt: skip
+    return put_schedule(store, Schedule(project.name, name, cron, target))
