@@ -29,7 +29,7 @@ def scheduler(
     from mlrun.workflows.schedule import delete_schedule, get_schedule, list_schedules
     from mlrun.workflows.scheduler import Scheduler
 
-    store = the_store(ctx)
+    store = the_store(ctx, create=not (listed or delete or invoke))
     if listed:
         print_frame(list_schedules(store), form)
     elif delete:
@@ -37,7 +37,8 @@ def scheduler(
         note(f"deleted {delete}")
     elif invoke:
         view = fire(store, get_schedule(store, *_named(invoke)))
-        note(f"run {view.id}: {view.state}")
+        click.echo(view.id)
+        note(f"run {view.name!r} is {view.state}")
     else:
         keeper = Scheduler(store)
         signal.signal(signal.SIGTERM, lambda *_: keeper.stop())
