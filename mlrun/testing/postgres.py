@@ -60,7 +60,7 @@ class PostgresServer:
         """Make an empty database and return its URL."""
         name = f"t{uuid7().replace('-', '')}"
         self.sql(f"create database {name} template template0 strategy file_copy")
-        parts = urlsplit(self._server.get_uri())
+        parts = urlsplit(str(self._server.get_uri()))
         return parts._replace(path=f"/{name}").geturl()
 
     def drop(self, url: str) -> None:
