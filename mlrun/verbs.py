@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
     import polars as pl
 
     from mlrun.content.dataitem import DataItem
+    from mlrun.execution.law import Executor, Needs
     from mlrun.store import Store
     from mlrun.view import RunView
 
@@ -22,6 +23,7 @@ __all__ = [
     "get_artifact",
     "get_run",
     "logs",
+    "map_table",
     "metrics",
     "open_store",
     "params",
@@ -210,6 +212,61 @@ def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
 
     with sql_tables(_asked(store)) as tables:
         return run_sql(query, tables)
+
+
+def map_table(
+    fn: Callable[[pl.DataFrame], Any],
+    frame_or_query: Any,
+    batch_size: int = 65_536,
+    *,
+    executor: str | Executor | None = None,
+    needs: Needs | None = None,
+    in_flight: int | None = None,
+    name: str | None = None,
+    store: Store | str | Path | None = None,
+) -> pl.DataFrame:
+    """Call `fn` on every batch of a table, on an executor, and return the answers as one table.
+
+    Batches are read while others are worked on, so a stored table need not fit into memory; on Ray they travel through
+    its shared memory. The rows come back in the order of the batches. A table without rows is one batch without rows.
+
+    Args:
+        fn: takes a Polars frame of at most `batch_size` rows; returns a frame or an Arrow table, of the same columns
+            for every batch.
+        frame_or_query: a Polars frame, eager or lazy, an Arrow table or reader, a SELECT as for `sql`, or the name of
+            a table.
+        batch_size: rows.
+        executor: as in `fn.run`; default `MLRUN_EXECUTOR`, else Ray where it runs, else processes of this host.
+        needs: what each call needs there.
+        in_flight: batches that are read ahead and worked on at once; default two for each slot.
+        name: also store the table, as a dataset of the open run, or of a run of its own.
+        store: a store or its folder, for a query; default the settings' store.
+
+    Raises:
+        JobError: `fn` raised; the other batches are cancelled.
+        ConfigError: an argument has no meaning, or `fn` returned no table.
+
+    Example:
+        >>> import mlrun
+        >>> import polars as pl
+        >>> frame = pl.DataFrame({"x": range(5)})
+        >>> twice = mlrun.map_table(lambda batch: batch * 2, frame, batch_size=2, executor="local")
+        >>> twice["x"].to_list()
+        [0, 2, 4, 6, 8]
+    """
+    from mlrun.tablemap import map_table as apply
+
+    asked = _asked(store) if isinstance(frame_or_query, str) else None
+    return apply(
+        asked,
+        fn,
+        frame_or_query,
+        batch_size,
+        executor=executor,
+        needs=needs,
+        in_flight=in_flight,
+        name=name,
+    )
 
 
 def get_run(run_id: str, *, store: Store | str | Path | None = None) -> RunView:
