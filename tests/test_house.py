@@ -185,10 +185,23 @@ def test_import_init_and_log_load_no_heavy_library(
 
 
 def test_the_taste_in_the_readme_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     shown = "print(best['run_id'].len(), curve['value'].to_list()[0], peaks['peak'].to_list())"
     told = python(code + shown, MLRUN_DBPATH=str(tmp_path / "store"), PATH="/usr/bin:/bin")
     assert told.split() == ["1", "1.0", "[1.0]"]
+
+
+def test_the_functions_of_the_readme_run(tmp_path: Path) -> None:
+    _, code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    trainer = tmp_path / "trainer.py"
+    trainer.write_text(
+        "def train(context, lr, depth=1):\n"
+        "    context.log_result('accuracy', 1 - lr / depth)\n"
+        "    return {'weights': [lr]}\n"
+    )
+    code = f"import os, mlrun\nos.chdir({str(tmp_path)!r})\n{code}print(sweep.results['best_iteration'])"
+    told = python(code, MLRUN_DBPATH=str(tmp_path / "store"), PATH="/usr/bin:/bin")
+    assert told.split()[-1] == "4"
 
 
 # -- the tree -----------------------------------------------------------------------------------
