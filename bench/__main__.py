@@ -25,6 +25,7 @@ WORKLOADS = {
     "w1": "the table of 10,000, 100,000 and 1,000,000 runs",
     "charts": "series of 1M and 100M points",
     "footprint": "bytes a point",
+    "trials": "hyperparameter jobs and single calls, here and on Ray",
     "crash": "SIGKILL at random moments",
 }
 
