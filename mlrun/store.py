@@ -51,8 +51,11 @@ class Store:
         return f"Store({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as folder and URLs."""
-        return _restore, (str(self.folder), dict(self._urls))
+        """Travel as folder and URLs, these without passwords: see `mlrun.credentials`."""
+        from mlrun.credentials import without_secrets
+
+        urls = {part: without_secrets(url) for part, url in self._urls.items()}
+        return _restore, (str(self.folder), urls)
 
     @cached_property
     def on_network(self) -> bool:
@@ -155,8 +158,16 @@ class Store:
 
         absorb_records(self, wait=True)
 
+    @cached_property
+    def remote_records(self) -> bool:
+        """Whether records lie behind a network: then the end of a run leaves them to an absorber beside it."""
+        url = self._urls["records"]
+        return bool(url and getattr(storage_class(url), "remote", False))
+
     def absorb_records_now(self) -> bool:
-        """Absorb pending records if nobody else is at it; False otherwise. Loads no heavy library."""
+        """Absorb pending records if nobody else is at it; else False. Loads nothing heavy, waits for no network."""
+        if self.remote_records:
+            return False
         from mlrun.journal.absorb import absorb_records
 
         return absorb_records(self, wait=False)
@@ -178,7 +189,9 @@ class Store:
 
 
 def _restore(folder: str, urls: dict[str, str]) -> Store:
-    return _cached(Path(folder), urls)
+    from mlrun.credentials import with_secrets
+
+    return _cached(Path(folder), {part: with_secrets(url) for part, url in urls.items()})
 
 
 _open: dict[tuple[int, str, tuple[str, ...]], Store] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from mlrun.arrowmemory import numpy_of
 from mlrun.errors import SchemaMismatch, StoreClosed
 from mlrun.tables import PARAMS, RUNS, TAGS
 
@@ -87,24 +89,54 @@ def scan(
     schema = pa.schema([table.schema.field(c) for c in wanted])
     if not all(len(values) for values in where.values()):
         return schema.empty_table()
+    known = where.get(_RUN_ID, ())
+    by_rid = bool(rids) and table in (RUNS, TAGS, *KEYED) and all(v in rids for v in known)
+    if by_rid and table in KEYED and set(where) == {_RUN_ID}:
+        return _of_runs(connection, table, wanted, sorted(set(known)), rids).cast(schema)
     expressions, behind = source(table)
     terms, params = [], []
     for column, values in where.items():
-        if (
-            column == _RUN_ID
-            and rids
-            and table in (RUNS, TAGS, *KEYED)
-            and all(v in rids for v in values)
-        ):
-            params.append(listed(list({rids[v] for v in values}), "int8"))
+        if column == _RUN_ID and by_rid:
+            params.append(listed([rids[v] for v in set(values)], "int8"))
             terms.append(f"t.rid = any(${len(params)}::int8[])")
         else:
             terms.append(_among(table, column, expressions[column], values, params))
     chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in wanted)
     order = ", ".join(f"{expressions[k]} nulls first" for k in table.key)
     sql = f"select {chosen} from {behind}{''.join(f' and {t}' for t in terms)} order by {order}"
-    found = connection.arrow(sql, params)
-    return found.cast(schema)
+    return connection.arrow(sql, params).cast(schema)
+
+
+def _of_runs(
+    connection: Connection,
+    table: Table,
+    wanted: Sequence[str],
+    run_ids: Sequence[str],
+    rids: Mapping[str, int],
+) -> pa.Table:
+    """Read all values of runs, sorted by id, whose numbers are known: numbers travel, texts are put in here."""
+    expressions, _ = source(table)
+    values = [c for c in wanted if c not in table.key]
+    chosen = "".join(f", {expressions[c]} as {name(c)}" for c in values)
+    numbers = np.array([rids[r] for r in run_ids], np.int64)
+    found = connection.arrow(
+        f"select t.rid, t.kid{chosen} from {table.name} t where t.rid = any($1::int8[])",
+        [listed(numbers.tolist(), "int8")],
+    )
+    kids, kid_at = np.unique(numpy_of(found.column(1)), return_inverse=True)
+    keys = connection.arrow(
+        f"select {name(_KEY)}, kid from keys where kid = any($1::int8[]) order by {name(_KEY)}",
+        [listed(kids.tolist(), "int8")],
+    )
+    # `kids` ascend: the n-th of them stands at this place of `keys`, which are sorted by text
+    key_at = np.argsort(numpy_of(keys.column(1)), kind="stable")[kid_at]
+    run_order = np.argsort(numbers, kind="stable")
+    run_at = run_order[np.searchsorted(numbers[run_order], numpy_of(found.column(0)))]
+    order = np.lexsort((key_at, run_at))
+    columns = {c: found.column(n + 2).take(pa.array(order)) for n, c in enumerate(values)}
+    columns[_RUN_ID] = pa.array(run_ids, pa.string()).take(pa.array(run_at[order]))
+    columns[_KEY] = keys.column(0).take(pa.array(key_at[order]))
+    return pa.table([columns[c] for c in wanted], names=list(wanted))
 
 
 def _among(

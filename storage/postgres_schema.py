@@ -94,8 +94,8 @@ def name(word: str) -> str:
 
 
 def head(expression: str) -> str:
-    """Return what indexes hold of a text."""
-    return f'left({expression}, {HEAD}) collate "C"'
+    """Return what indexes hold of a text; its collation is the column's."""
+    return f"left({expression}, {HEAD})"
 
 
 def _declare(column: Column, *, required: bool) -> str:
@@ -267,6 +267,15 @@ def _make(connection: Connection) -> None:
     for table in (*RECORDS.values(), LABELS):
         for index, where in indexes(table).items():
             connection.execute(f"create index {index} on {where}")
+    # the planner takes no statistics of a text's head from a partial index
+    for column in ("project", *INDEXED):
+        connection.execute(
+            f"create statistics runs_{column}_head on ({head(name(column))}) from runs"
+        )
+    for table in VALUED:  # how frequent a value is, depends on its key
+        connection.execute(
+            f"create statistics {table.name}_of_key (mcv) on kid, num, ({head('text')}) from {table.name}"
+        )
     connection.execute("insert into version (number) values ($1::int)", [VERSION])
 
 

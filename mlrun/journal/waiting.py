@@ -52,8 +52,8 @@ def waiting(journal: Path, *, living: bool = False) -> tuple[int, int]:
 def is_due(journal: Path, *, on_network: bool = False) -> bool:
     """Whether an absorber is worth its start: 32 writers that have ended, or 64 MB, wait.
 
-    On a network file system any writer will do: only this host can absorb its journal, and others see nothing of it
-    before.
+    On a network file system any writer will do, and where records are remote: only this host can absorb its journal,
+    and others see nothing of it before.
     """
     found, size = waiting(journal, living=on_network)
     return found >= (1 if on_network else MAX_WRITERS) or size >= MAX_BYTES
@@ -69,7 +69,7 @@ def absorb_in_background(store: Store) -> bool:
         return False
     _last_look[key] = now
     _reap()
-    if not is_due(store.journal, on_network=store.on_network):
+    if not is_due(store.journal, on_network=store.on_network or store.remote_records):
         return False
     _children.append(_spawn(store))
     return True

@@ -185,10 +185,13 @@ def _tend(run: Run) -> None:
     """Keep a long run's journal short, and other hosts told that its process lives."""
     if run.store is None:
         return
-    if run.store.on_network and now_us() - _beaten.get(run.id, 0) > _BEAT_US:
+    shared = run.store.on_network or run.store.remote_records
+    if shared and now_us() - _beaten.get(run.id, 0) > _BEAT_US:
         _beaten[run.id] = now_us()
         run.record([("put", RUNS.name, {"run_id": run.id, "updated_at": now_us()})])
         run.store.absorb_records_now()
+    elif run.store.remote_records:
+        return  # an absorber is started with every beat, and at the end: each costs a second
     run.store.maybe_absorb()
 
 
