@@ -62,12 +62,21 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, types.CodeType):
         return [value.co_code, value.co_names, value.co_varnames, *value.co_consts]
     if isinstance(value, types.FunctionType):
-        return _function(value)
+        return _named(value) or _function(value)
     if inspect.ismethod(value):
         return [value.__func__, value.__self__]
     if isinstance(value, type):
         return _class(value)
     return _object(value)
+
+
+def _named(value: types.FunctionType) -> list[Any]:
+    """Return the name of a function that an installed package holds; empty for one of the user's own."""
+    module = inspect.getmodule(value)
+    own = module is None or module.__name__ == "__main__" or not _is_library(module)
+    if own or "<" in value.__qualname__:  # a closure made by a library holds what is the user's
+        return []
+    return [f"{value.__module__}.{value.__qualname__}".encode()]
 
 
 def _function(value: types.FunctionType) -> list[Any]:

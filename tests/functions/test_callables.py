@@ -201,3 +201,28 @@ def test_fingerprints_of_circles_end() -> None:
     circle: list[Any] = []
     circle.append(circle)
     assert len(fingerprint(lambda: circle)) == 40
+
+
+_LIBRARY = """
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from mlrun.functions.fingerprint import fingerprint
+tools = {"make": make_pipeline, "score": roc_auc_score}
+print(fingerprint(lambda x: tools[x](x)))
+"""
+
+
+def test_a_librarys_functions_count_by_their_names_and_are_the_same_in_every_process() -> None:
+    """What hangs on them (locks, caches, whole modules) differs from process to process."""
+    pytest.importorskip("sklearn")
+    told = set()
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", _LIBRARY], env=env, check=True, capture_output=True, text=True
+        )
+        told.add(done.stdout)
+    assert len(told) == 1
+    tools = {"dump": json.dumps}
+    other = {"dump": json.loads}
+    assert fingerprint(lambda: tools) != fingerprint(lambda: other)
