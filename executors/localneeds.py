@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mlrun.errors import ExecutorError
+from mlrun.functions.requirements import missing_requirements
 from mlrun.notices import warn
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check_needs(needs: Needs | None) -> None:
     """
     if needs is None:
         return
-    absent = [r for r in needs.requirements if not _is_installed(r)]
+    absent = missing_requirements(needs.requirements)
     if absent:
         raise ExecutorError(
             f"not installed here: {', '.join(absent)}; 'local' installs nothing: "
@@ -49,17 +50,3 @@ def around(needs: Needs | None) -> tuple[dict[str, str], dict[str, str], str | N
     if needs is None:
         return {}, {}, None
     return dict(needs.env), dict(needs.secrets), needs.source
-
-
-def _is_installed(requirement: str) -> bool:
-    import re
-    from importlib.metadata import PackageNotFoundError, version
-
-    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
-    if match is None:
-        return True  # an option line or a path: not for us to judge
-    try:
-        version(match.group())
-    except PackageNotFoundError:
-        return False
-    return True

@@ -11,6 +11,7 @@ store://project/key:v2
 The first `/` ends the project and the last `:` begins the version or alias. Keys are stored as they were given and may
 hold both characters, so a plain name is tried in every way that it can be read, the grammar's way first. The `store://`
 form is exact: there `%`, `:` and, in the project, `/` are percent-encoded, so that any text comes back as it was.
+Where there is no such artifact, the orchestrator's form is understood, too: `store://datasets/project/key`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ["LATEST", "ArtifactName", "artifact_uri", "check_alias", "readings"]
 
 LATEST = "latest"
 _SCHEME = "store://"
+_CATEGORIES = ("artifacts", "datasets", "documents", "models")
 _VERSION = re.compile(r"v([1-9][0-9]{0,17})")
 _RESERVED = re.compile(r"[vV][0-9]+")
 _IN_KEY = re.compile(r"[%:?#\\\x00-\x20\x7f]")
@@ -70,7 +72,10 @@ def readings(name: str, project: str) -> list[ArtifactName]:
         owner, _, rest = name.removeprefix(_SCHEME).partition("/")
         key, colon, tag = rest.rpartition(":")
         key, tag = (key, tag) if colon else (rest, LATEST)
-        return [ArtifactName(unquote(owner), unquote(key), unquote(tag) or LATEST)]
+        exact = ArtifactName(unquote(owner), unquote(key), unquote(tag) or LATEST)
+        if owner in _CATEGORIES and "/" in rest:
+            return [exact, *readings(_SCHEME + rest, project)]
+        return [exact]
     places = [(project, name)]
     owner, slash, rest = name.partition("/")
     if slash and owner:

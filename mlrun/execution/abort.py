@@ -81,7 +81,8 @@ def _ask(store: Store, run_id: str, reason: str | None) -> bool:
             raise
         return False
     row = read_row(store, run_id, flush=False)
-    if before == "created" or (before == "pending" and not row["writer"]):
+    unheld = not row["writer"] and (before == "pending" or job_of(row) is None)
+    if before == "created" or unheld:
         with suppress(IllegalMove):  # nobody has it in hand
             move(store, run_id, "aborted", error=reason)
     elif job_of(row) is not None:

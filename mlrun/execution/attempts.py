@@ -16,6 +16,7 @@ from mlrun.ids import uuid7
 from mlrun.tables import LINEAGE, RUNS
 from mlrun.tracking import lifecycle
 from mlrun.tracking.start import About, open_run
+from mlrun.view import RunView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +111,7 @@ def _wait(dispatch: Dispatch, parent: Run, guard: Guard, number: int) -> None:
 
 
 def _adopt(parent: Run, outcome: Mapping[str, Any]) -> None:
-    """Let the parent show the results and artifacts of an attempt."""
+    """Let the parent show the results, artifacts and last metrics of an attempt."""
     if not outcome.get("run_id") or parent.store is None:
         return
     if outcome["results"]:
@@ -118,3 +119,6 @@ def _adopt(parent: Run, outcome: Mapping[str, Any]) -> None:
     parent.store.flush_records()
     made = parent.store.records.lookup(LINEAGE, {"run_id": outcome["run_id"]})
     parent.record([("put", LINEAGE.name, {**row, "run_id": parent.id}) for row in made])
+    shown = RunView(parent.store, outcome["run_id"])
+    for row in shown.summaries.iter_rows(named=True):
+        parent.log({row["key"]: shown.summary[row["key"]]}, step=row["last_step"])

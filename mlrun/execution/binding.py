@@ -8,6 +8,7 @@ asked for with `context.get_param` and `context.get_input`.
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import typing
 from contextlib import suppress
@@ -65,7 +66,7 @@ def bind_arguments(
         if name == _CONTEXT or _is_run(parameter.annotation):
             value = run
         elif name in inputs:
-            value = _read(run, name, _wanted(handler, parameter))
+            value = _read(run, name, _hinted(run, name, handler) or _wanted(handler, parameter))
         elif name in params:
             value = params[name]
         elif parameter.default is not _MISSING:
@@ -81,7 +82,7 @@ def bind_arguments(
         raise ConfigError(_lacking(handler, missing, [*params, *inputs], taken))
     if rest:
         named |= {k: v for k, v in params.items() if k not in taken}
-        named |= {k: run.get_input(k) for k in inputs if k not in taken}
+        named |= {k: _read(run, k, _hinted(run, k, handler)) for k in inputs if k not in taken}
     return positional, named
 
 
@@ -149,6 +150,23 @@ def _read(run: Any, name: str, wanted: Any) -> Any:
     from mlrun.workflows.lineage import is_made_by_own_workflow
 
     return unpack(item, wanted, trust=is_made_by_own_workflow(run, item))
+
+
+def _hinted(run: Any, name: str, handler: Callable[..., Any]) -> Any:
+    """Return the class that the caller named for an input (`inputs={"x : polars.DataFrame": …}`); None if none was."""
+    text = run.task.hints.get(name) if run.task is not None else None
+    if not text:
+        return None
+    module, _, last = text.rpartition(".")
+    if module:
+        first, dot, rest = module.partition(".")
+        with suppress(ImportError):
+            return getattr(import_module(_ALIASES.get(first, first) + dot + rest), last)
+    own = getattr(inspect.unwrap(handler), "__globals__", {})
+    found = None if module else own.get(last, getattr(builtins, last, None))
+    if found is None:
+        raise ConfigError(f"input {name!r} is to become a {text}: there is no such class here")
+    return found
 
 
 def _wanted(handler: Callable[..., Any], parameter: inspect.Parameter) -> Any:

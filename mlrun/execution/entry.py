@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ExecutorError, JobAborted
+from mlrun.execution.secrets import read_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -249,7 +250,7 @@ def perform_text(
         call = _load(text)
         os.environ.update(call.get("env", {}))
         for name, reference in call.get("secrets", {}).items():
-            os.environ[name] = _resolve(name, reference)
+            os.environ[name] = read_reference(reference)
         if "archive" in call:
             sys.path.insert(0, _unpack(base64.b64decode(call["archive"])))
         if on_limit is not None and "time_limit" in call:
@@ -271,16 +272,6 @@ def perform_text(
         what = f"the result ({type(value).__name__}) is not JSON: {error}"
         return _failed(ExecutorError(f"{what}; log it as an artifact, or return plain values"))
     return {"ok": True, "value": value}
-
-
-def _resolve(name: str, reference: str) -> str:
-    kind, _, rest = reference.partition(":")
-    if kind == "env" and rest in os.environ:
-        return os.environ[rest]
-    if kind == "file":
-        with open(os.path.expanduser(rest), encoding="utf-8") as file:
-            return file.read().rstrip("\n")
-    raise ExecutorError(f"secret {name}: {reference} is not there where the work runs")
 
 
 def _unpack(archive: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["FileItem", "MemoryItem", "UrlItem", "check_inputs", "input_item"]
+__all__ = ["FileItem", "MemoryItem", "UrlItem", "check_inputs", "input_item", "split_hints"]
+
+_HINTED = re.compile(r"\s*(\w+)\s*:\s*([A-Za-z_]\w*(?:\.\w+)*)\s*")
 
 
 class FileItem(DataItem):
@@ -134,6 +137,23 @@ def check_inputs(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
                 f"inputs[{key!r}] is None: leave it out, or give a path, URL or value"
             )
     return {str(key): value for key, value in inputs.items()}
+
+
+def split_hints(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return inputs by their bare names, and what they are to become, of names such as `data : polars.DataFrame`.
+
+    Example:
+        >>> split_hints({"data : polars.DataFrame": "a.csv", "more": "b.csv"})
+        ({'data': 'a.csv', 'more': 'b.csv'}, {'data': 'polars.DataFrame'})
+    """
+    bare: dict[str, Any] = {}
+    hints: dict[str, str] = {}
+    for key, value in inputs.items():
+        match = _HINTED.fullmatch(key)
+        if match:
+            hints[match[1]] = match[2]
+        bare[match[1] if match else key] = value
+    return bare, hints
 
 
 def input_item(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.config import settings as read_settings
 from mlrun.errors import ConfigError, RunError
 from mlrun.execution.dispatch import Dispatch
-from mlrun.execution.inputs import check_inputs
-from mlrun.execution.needs import needs_of
+from mlrun.execution.inputs import check_inputs, split_hints
 from mlrun.execution.places import HERE, chosen, place
 from mlrun.execution.retrypolicy import RetryPolicy
 from mlrun.execution.secrets import check_references
@@ -118,7 +117,12 @@ def _first(given: Any, default: Any) -> Any:
 
 def _needs(function: Any, spec: Mapping[str, Any]) -> Needs:
     ask = getattr(function, "needs", None)
-    found: Needs = ask() if callable(ask) else needs_of(spec)
+    if not callable(ask):
+        from mlrun.functions.needing import as_needs
+        from mlrun.functions.spec import FunctionSpec
+
+        return as_needs(FunctionSpec.from_dict(spec))
+    found: Needs = ask()
     return found
 
 
@@ -143,7 +147,7 @@ def describe(
     project = known.project
     if not request.project and spec.get("project"):
         project = str(spec["project"])
-    inputs = check_inputs(request.inputs)
+    inputs, hints = split_hints(check_inputs(request.inputs))
     named = {k: v for k, v in inputs.items() if isinstance(v, str)}
     paths = {k: str(v.absolute()) for k, v in inputs.items() if hasattr(v, "absolute")}
     stored = {k: v.uri for k, v in inputs.items() if _is_stored(v)}
@@ -156,13 +160,14 @@ def describe(
         function=spec,
         function_uri=_version(function, store),
         handler=handler,
-        params=dict(request.params or {}),
+        params=_mapping("params", request.params),
         inputs={**named, **paths, **stored},
+        hints=hints,
         returns=_listed(request.returns),
         parent=getattr(request.parent, "id", request.parent),
         iteration=request.iteration,
         kind=str(spec.get("kind") or "job"),
-        labels=dict(request.labels or {}),
+        labels=_mapping("labels", request.labels),
         tags=[request.tags] if isinstance(request.tags, str) else list(request.tags),
         notes=request.notes,
         store=_place_of(store, known),
@@ -180,6 +185,12 @@ def _request(asked: dict[str, Any]) -> Request:
             known = [*Request.__dataclass_fields__, "local", "executor", "watch", "hyperparams"]
             raise ConfigError(f"run() has no argument {name!r}{did_you_mean(name, known)}")
     return Request(**{k: v for k, v in asked.items() if v is not None})
+
+
+def _mapping(what: str, given: Any) -> dict[str, Any]:
+    if given and not hasattr(given, "items"):
+        raise ConfigError(f"{what} is a dict of names and values, not {type(given).__name__}")
+    return dict(given or {})
 
 
 def _is_stored(value: Any) -> bool:
@@ -203,6 +214,9 @@ def _listed(returns: Any) -> list[Any]:
     if returns is None:
         return []
     given = [returns] if isinstance(returns, str) or hasattr(returns, "items") else list(returns)
+    from mlrun.packing.hints import parse_hints
+
+    parse_hints(given)  # a hint without meaning costs no run
     return [asdict(g) if is_dataclass(g) and not isinstance(g, type) else g for g in given]
 
 

@@ -165,6 +165,8 @@ def _attempt(task: Task, run: Run, values: Mapping[str, Any] | None) -> tuple[st
 
 
 def _call(task: Task, run: Run, values: Mapping[str, Any]) -> None:
+    if not task.worker and task.function.get("requirements"):
+        _check_requirements(tuple(task.function["requirements"]))
     if is_script(task):
         run_script(task, run)
         return
@@ -181,6 +183,17 @@ def _call(task: Task, run: Run, values: Mapping[str, Any]) -> None:
     if made is not None or task.returns:
         _keep(task, run, made)
     ended(run, None)
+
+
+@lru_cache(maxsize=64)
+def _check_requirements(requirements: tuple[str, ...]) -> None:
+    """Refuse what is not installed in the caller's process; executors see to it in theirs."""
+    from mlrun.functions.requirements import missing_requirements
+
+    if absent := missing_requirements(requirements):
+        raise ConfigError(
+            f"not installed here: {', '.join(absent)}; pip install them, or take another executor"
+        )
 
 
 def _outcome_of(failure: BaseException) -> tuple[str, str | None]:

@@ -40,6 +40,8 @@ class RetryPolicy:
             return given or cls()
         if isinstance(given, (int, float)):
             return cls._checked(given, None)
+        if isinstance(given, str) or not (hasattr(given, "get") or hasattr(given, "count")):
+            raise ConfigError(f"retry is a number, or count and backoff, not {given!r:.60}")
         delay = _part(given, "backoff")
         if hasattr(delay, "get") or hasattr(delay, "base_delay"):
             delay = _part(delay, "base_delay")

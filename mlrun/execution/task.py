@@ -37,6 +37,7 @@ class Task:
         function_uri: `project/name@hash`, what the run names.
         handler: what of the function's code to call; empty for the spec's own.
         params: name -> JSON value. `inputs`: name -> URL or path; values that are no text travel beside the task.
+        hints: name of an input -> the class that it is to become, `polars.DataFrame`; counts for more than annotations.
         returns: hints of what the handler returns.
         parent, iteration, kind, labels, tags, notes: facts of the run.
         store: settings that open the store, its folder absolute.
@@ -60,6 +61,7 @@ class Task:
     handler: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)
     returns: list[Any] = field(default_factory=list)
     parent: str | None = None
     iteration: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from mlrun.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["read_requirements"]
+__all__ = ["missing_requirements", "read_requirements"]
 
 _DEEPEST = 10
 
@@ -67,3 +68,42 @@ def _checked(line: str, where: str) -> str:
             f"{where}: {word!r} is an option of pip, not a requirement: set it where the function runs"
         )
     return word
+
+
+def missing_requirements(requirements: Iterable[str]) -> list[str]:
+    """Return those that this Python does not have, or has in another version than they allow.
+
+    What cannot be read as a requirement (a path, a URL alone) is not judged, nor is one whose marker speaks of another
+    platform or Python.
+    """
+    return [r for r in requirements if not _is_met(r)]
+
+
+def _is_met(requirement: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError:  # without it, versions are not compared
+        return _is_there(requirement)
+    try:
+        asked = Requirement(requirement)
+    except InvalidRequirement:
+        return True
+    if asked.marker is not None and not asked.marker.evaluate():
+        return True
+    try:
+        found = version(asked.name)
+    except PackageNotFoundError:
+        return False
+    return asked.url is not None or asked.specifier.contains(found, prereleases=True)
+
+
+def _is_there(requirement: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(?![\w+:/])", requirement.strip())
+    try:
+        return match is None or bool(version(match[0]))
+    except PackageNotFoundError:
+        return False

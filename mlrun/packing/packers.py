@@ -69,8 +69,7 @@ def pack_returns(run: Any, value: Any, hints: list[LogHint | None]) -> None:
     kept as `return`.
 
     Raises:
-        ConfigError: the number of values is not that of the hints.
-        TypeError: a value cannot be kept as its hint says.
+        ConfigError: the number of values is not that of the hints, or one cannot be kept as its hint says.
     """
     if not hints:
         if value is not None and not _is_empty(value):
@@ -87,8 +86,12 @@ def pack_returns(run: Any, value: Any, hints: list[LogHint | None]) -> None:
         named = ", ".join("None" if h is None else h.key for h in hints)
         raise ConfigError(f"the handler returned {found}, and returns= names {len(hints)}: {named}")
     for one, hint in zip(values, hints, strict=True):
-        if hint is not None:
+        if hint is None:
+            continue
+        try:
             pack(run, one, hint)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"returned value {hint.key!r} cannot be kept: {error}") from error
 
 
 def pack(run: Any, value: Any, hint: LogHint) -> None:

@@ -47,6 +47,7 @@ class RunArtifacts:
         aliases: str | Sequence[str] = (),
         labels: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        tag: str = "",
     ) -> DataItem:
         """Log a file, a folder, a URL or a value.
 
@@ -61,6 +62,7 @@ class RunArtifacts:
             aliases: names that shall point at this version.
             labels: words kept with it.
             metadata: values kept with it.
+            tag: another word for an alias.
 
         Example:
             >>> import mlrun
@@ -71,7 +73,7 @@ class RunArtifacts:
         """
         return self._to_catalog(
             "log_artifact", item, body, local_path, type=type, step=step, aliases=aliases, labels=labels,
-            metadata=metadata,
+            metadata=metadata, **({"tag": tag} if tag else {}),
         )  # fmt: skip
 
     def log_dataset(self, key: str, df: Any = None, **options: Any) -> DataItem:
@@ -90,7 +92,8 @@ class RunArtifacts:
         Args:
             key: its name; alone, the path of its file or folder.
             body: the model, its bytes, or a path.
-            **options: `framework="sklearn"`, `metrics={}`, `params={}`, `local_path=`, and those of `log_artifact`.
+            **options: `framework="sklearn"`, `metrics={}`, `params={}`, `local_path=` (or `model_file=` and
+                `model_dir=`), and those of `log_artifact`.
         """
         return self._to_catalog("log_model", key, body, **options)
 
@@ -143,8 +146,10 @@ class RunArtifacts:
         if self.store is None:
             return _unstored(self, key, "the run is disabled: nothing is stored")
         from mlrun.content import catalog
+        from mlrun.content.orchestratorwords import translated
 
         try:
+            options = translated(verb, options, *values[:1])
             item: DataItem = getattr(catalog, verb)(self, key, *values, **options)
         except Exception as error:  # noqa: BLE001  an argument without meaning must not end a training run either
             self.failed(verb, error)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlrun.execution.task import Task
     from mlrun.tracking.run import Run
     from mlrun.tracking.runconfig import RunConfig
+    from mlrun.tracking.runlogger import RunLogger
 
 __all__ = ["RunContext"]
 
@@ -94,6 +95,24 @@ class RunContext:
         from mlrun.execution.inputs import input_item
 
         return input_item(url, self.store, self.project)
+
+    def get_artifact(self, key: str, tag: str = "") -> DataItem:
+        """Return an artifact of the run's project, as `use_artifact` does; `tag` is a version or an alias."""
+        return self.use_artifact(f"{key}:{tag}" if tag else key)
+
+    def get_project_param(self, key: str, default: Any = None) -> Any:
+        """Return a parameter of the run's project, as it was stored last."""
+        from mlrun.project.records import stored_document
+
+        found = None if self.store is None else stored_document(self.store, self.project)
+        return ((found or {}).get("spec", {}).get("params") or {}).get(key, default)
+
+    @property
+    def logger(self) -> RunLogger:
+        """A logger whose lines go to stderr and become the run's: `context.logger.info("read", rows=3)`."""
+        from mlrun.tracking.runlogger import RunLogger
+
+        return RunLogger()
 
     def get_secret(self, key: str, default: str | None = None) -> str | None:
         """Return the value of a secret that the function or project refers to, or of the environment.

@@ -41,6 +41,7 @@ def test_an_attempt_that_fails_is_followed_by_another_which_the_run_shows(
     assert view.results == {"return": "attempt 2"}
     assert view.artifact("made").get() == b"bytes"
     assert attempts_of(view) == [("error", 0.0), ("error", 1.0), ("completed", 2.0)]
+    assert view.refresh().summary == {"attempt": 2.0}
 
 
 def test_the_last_attempts_error_is_the_runs(failed: Callable[..., RunView]) -> None:
@@ -130,6 +131,13 @@ def test_a_tracked_run_cannot_be_retried() -> None:
 def test_a_retry_without_meaning_is_refused(given: Any) -> None:
     with pytest.raises(ConfigError):
         RetryPolicy.of(given)
+
+
+@pytest.mark.parametrize("given", ["soon", {"count": -1}, object()])
+def test_a_retry_that_cannot_be_read_shows_what_was_given(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^retry(: count)? is a number") as caught:
+        RetryPolicy.of(given)
+    assert "method" not in str(caught.value)
 
 
 def test_each_retry_waits_twice_as_long_up_to_an_hour() -> None:

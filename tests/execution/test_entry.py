@@ -117,7 +117,7 @@ def test_secrets_travel_as_references(tmp_path: Path, monkeypatch: pytest.Monkey
         "hush",
         "whisper",
     ]
-    assert "env:NOWHERE is not there" in str(call(double, 1, secrets={"A": "env:NOWHERE"}).error)
+    assert "'env:NOWHERE' is not there" in str(call(double, 1, secrets={"A": "env:NOWHERE"}).error)
 
 
 def test_the_process_says_how_it_ended_and_prints_nothing_else_of_its_own() -> None:

@@ -188,6 +188,7 @@ def test_a_return_that_cannot_be_kept_as_hinted_ends_the_run_in_error(
     view = failed(odd, returns=["bad : result"])
     assert view.error is not None
     assert "'bad' cannot be a result" in view.error
+    assert "Traceback" not in view.error  # it was none of the handler's lines
 
 
 def test_an_artifact_that_cannot_be_stored_ends_the_run_in_error(
