@@ -16,10 +16,13 @@ from mlrun.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlrun.functions.function import Function
     from mlrun.store import Store
     from mlrun.view import RunView
 
 __all__ = ["abort", "run"]
+
+_FILES = (".py", ".ipynb", ".yaml", ".yml")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -51,13 +54,15 @@ __all__ = ["abort", "run"]
 @format_options
 @click.pass_context
 def run(ctx: click.Context, /, target: str, form: str | None, **given: Any) -> None:
-    """Run TARGET: a Python file (ARGS are its arguments), or a stored function [PROJECT/]NAME[:TAG][@HASH].
+    """Run TARGET: a file (.py, .ipynb, .yaml), or a stored function [PROJECT/]NAME[:TAG][@HASH].
 
-    In a script, `mlrun.init()` and `mlrun.get_or_create_ctx()` open the run; ARGS may hold parameters in braces, such
+    A Python file without --handler is a script, ARGS are its arguments. In it, `mlrun.init()` and `mlrun.get_or_create_ctx()` open the run; ARGS may hold parameters in braces, such
     as `-- --lr {lr}`. Values of parameters are JSON where they can be read as JSON, else text.
     """
     from mlrun.execution import launch
 
+    if not given["watch"]:
+        _check_end(given)
     store = the_store(ctx, create=True)
     function = _function(store, target, given)
     try:
@@ -72,40 +77,34 @@ def run(ctx: click.Context, /, target: str, form: str | None, **given: Any) -> N
     _tell(view, form)
 
 
-class _Described:
-    """A file, or a stored version, as a function."""
+def _function(store: Store, target: str, given: dict[str, Any]) -> Function:
+    """Return the function that TARGET means; a Python file without a handler is a script."""
+    from mlrun.functions.making import as_name, import_function, make, new_function
 
-    def __init__(self, spec: dict[str, Any], uri: str = "") -> None:
-        self._spec = spec
-        self.uri = uri
-
-    @property
-    def spec(self) -> _Described:
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(self._spec)
-
-
-def _function(store: Store, target: str, given: dict[str, Any]) -> _Described:
-    path = Path(target)
-    if path.suffix != ".py":
-        from mlrun.functions.store import find_version, get_spec
-
-        exact = find_version(store, target, given["project"] or settings().project)
-        return _Described(get_spec(store, exact), str(exact))
+    path, project = Path(target), given["project"] or settings().project
+    if path.suffix not in _FILES:
+        return import_function(target, project, store=store)
     if not path.is_file():
         raise click.UsageError(f"there is no file {target!r}")
-    text, place = path.read_text("utf-8"), str(path.absolute())
-    code: dict[str, Any] = {
-        "kind": "command",
-        "path": place,
-        "args": list(given["args"]),
-        "text": text,
-    }
-    if given["handler"]:
-        code = {"kind": "source", "text": text, "filename": path.name, "origin": place}
-    return _Described({"name": path.stem, "handler": given["handler"] or "", "code": code})
+    if path.suffix == ".py" and not given["handler"]:
+        fn = new_function(
+            as_name(path), project, command=str(path.absolute()), args=list(given["args"])
+        )
+        fn.store = store
+        return fn
+    return make(str(path.absolute()), store=store, project=project, handler=given["handler"])
+
+
+def _check_end(given: dict[str, Any]) -> None:
+    """Refuse to leave a run alone that ends with this command."""
+    from mlrun.execution.law import CanReattach
+    from mlrun.execution.places import HERE, chosen, place
+
+    where = chosen(given["local"], given["executor"], settings())
+    if where == HERE or not isinstance(place(where), CanReattach):
+        raise click.UsageError(
+            f"--no-watch: a run on {where!r} ends with this command; take --executor ray-job or kuberay"
+        )
 
 
 def _asked(given: dict[str, Any]) -> dict[str, Any]:

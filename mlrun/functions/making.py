@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["code_of_file", "code_to_function", "import_function", "make", "new_function"]
+__all__ = ["as_name", "code_of_file", "code_to_function", "import_function", "make", "new_function"]
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(::\w+)?")
 _STORED = ("db://", "store://functions/")
@@ -220,7 +220,7 @@ def _from_path(path: Path) -> tuple[FunctionSpec, str]:
     if path.suffix.lower() in (".yaml", ".yml"):
         spec = FunctionSpec.from_dict(read_yaml(path))
         return spec, spec.name or path.stem
-    return FunctionSpec(code=code_of_file(path)), _as_name(path)
+    return FunctionSpec(code=code_of_file(path)), as_name(path)
 
 
 def code_of_file(path: Path) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def _command(command: str, args: Sequence[str]) -> dict[str, Any]:
     return code
 
 
-def _as_name(path: Path) -> str:
+def as_name(path: Path) -> str:
     """Return a name for the function in a file: `my.notebook v2.ipynb` is `my-notebook-v2`."""
     return re.sub(r"[^\w-]+", "-", path.stem).strip("-") or "function"
 

@@ -173,3 +173,36 @@ def test_mlrun_abort_aborts(
     assert "run 'long' is aborted" in capfd.readouterr().err
     view = mlrun.get_run("long")
     assert (view.state, view.error) == ("aborted", "enough")
+
+
+def test_what_the_command_line_runs_is_a_stored_version(
+    command: Callable[..., tuple[int, Any, str]], own_folder: Path
+) -> None:
+    versions = []
+    for words in (["--handler", "train"], [], ["--", "--lr", "{lr}"]):
+        code, out, err = command("run", "train.py", "-p", "lr=0.5", *words)
+        assert code == 0, err
+        function = mlrun.get_run(out["run_id"]).record["function"]
+        versions.append(mlrun.import_function(function).hash)
+    assert len(set(versions)) == 3
+    assert command("run", "train", "-p", "lr=0.5")[1]["state"] == "completed"  # the stored one
+
+
+def test_notebooks_and_yaml_are_run_too(
+    command: Callable[..., tuple[int, Any, str]], own_folder: Path
+) -> None:
+    cell = {"cell_type": "code", "source": "def double(x):\n    return 2 * x"}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
+    Path("my notes.ipynb").write_text(json.dumps(notebook))
+    found = command("run", "my notes.ipynb", "--handler", "double", "-p", "x=4", "-r", "y")[1]
+    assert (found["name"], found["outputs"]) == ("my-notes", {"y": 8})
+    mlrun.import_function(mlrun.get_run(found["run_id"]).record["function"]).export("fn.yaml")
+    assert command("run", "fn.yaml", "-p", "x=5", "-r", "y")[1]["outputs"] == {"y": 10}
+
+
+def test_a_run_that_would_end_with_the_command_is_not_left_alone(
+    script: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(["run", "train.py", "--no-watch"]) == 2
+    assert "a run on 'local' ends with this command" in capfd.readouterr().err
+    assert not mlrun.open_store().exists()
