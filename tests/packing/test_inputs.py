@@ -99,7 +99,20 @@ def test_http_inputs_are_fetched_and_show_no_password(csv: Path) -> None:
         (pl.DataFrame | None, lambda v: v.equals(FRAME)),
         (Union[pl.DataFrame, str], lambda v: v.equals(FRAME)),  # noqa: UP007  the older spelling counts too
     ],
-    ids=str,
+    ids=[
+        "polars",
+        "lazy",
+        "pandas",
+        "arrow",
+        "text",
+        "path",
+        "bytes",
+        "item",
+        "any",
+        "none",
+        "optional",
+        "union",
+    ],
 )
 def test_type_hints_say_what_the_handler_gets(csv: Path, wanted: Any, check: Any) -> None:
     assert check(unpack(input_item(csv), wanted))
