@@ -56,8 +56,9 @@ _FILES = (".py", ".ipynb", ".yaml", ".yml")
 def run(ctx: click.Context, /, target: str, form: str | None, **given: Any) -> None:
     """Run TARGET: a file (.py, .ipynb, .yaml), or a stored function [PROJECT/]NAME[:TAG][@HASH].
 
-    A Python file without --handler is a script, ARGS are its arguments. In it, `mlrun.init()` and `mlrun.get_or_create_ctx()` open the run; ARGS may hold parameters in braces, such
-    as `-- --lr {lr}`. Values of parameters are JSON where they can be read as JSON, else text.
+    A Python file without --handler is a script, ARGS are its arguments. In it, `mlrun.init()` and
+    `mlrun.get_or_create_ctx()` open the run; ARGS may hold parameters in braces, such as `-- --lr {lr}`. Values of
+    parameters are JSON where they can be read as JSON, else text.
     """
     from mlrun.execution import launch
 
