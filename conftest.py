@@ -21,8 +21,13 @@ settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Path]:
     """Leave no `.mlrun/` in the repository and nothing open, and let no setting of the machine leak in."""
+    if "ray" in sys.modules and request.node.get_closest_marker("ray") is None:
+        # the session that other tests of this process share is not where these run by default
+        monkeypatch.setattr("mlrun.execution.places._has_ray", lambda: False)
     for name in [n for n in os.environ if n.startswith("MLRUN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLRUN_QUIET", "1")
