@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, MlrunError
-from mlrun.execution.interrupt import Guard, RunAborted, guarded
+from mlrun.execution.interrupt import Guard, RunAborted, asked_why, guarded
 from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.names import clean_text
 from mlrun.tables import RUNS
@@ -89,6 +89,8 @@ class Engine:
                 try:
                     with guarded(self.run, time_limit=self._time_limit) as guard:
                         state, error = self._call(function, arguments)
+                    if state == "error" and (why := asked_why(self.run)):
+                        state, error = "aborted", why  # its steps heard of it first
                 except RunAborted as failure:
                     # in a thread it comes without its text
                     error = str(failure) or (guard.why if guard else "") or "it was aborted"
