@@ -30,13 +30,16 @@ from .ray_values import LARGE, SharedValues, pack_value
 from .ray_worker import Setup, call, watched_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from mlrun.hyper.study import Study
 
 __all__ = ["RayExecutor"]
 
 _DEFAULT = Needs()
 _LOOK = 0.5  # seconds of one wait: an interrupt of this thread is raised between two
 _PRUNE = 256  # jobs that are kept before those that have ended are let go
+_QUEUED = 8  # calls of a map for each slot: the next ones lie ready where the last one ends
 
 
 class RayExecutor:
@@ -121,7 +124,7 @@ class RayExecutor:
         """Call `fn` on every item; yield (index, result or the `JobError`) as they end."""
         ray = self._ray()
         asked = needs or _DEFAULT
-        room = in_flight or 2 * self.slots
+        room = in_flight or _QUEUED * self.slots
         if asked.replicas > 1 or asked.time_limit is not None:
             yield from self._map_jobs(fn, items, asked, room)
             return
@@ -146,6 +149,22 @@ class RayExecutor:
                         yield flying.pop(ready), _end(ready)
         finally:
             _cancel_references(list(flying))
+
+    def check_tuning(self, scheduler: str, search: str, extra: Mapping[str, Any]) -> None:
+        """See that Ray Tune knows a scheduler, a searcher and their arguments; see `mlrun.hyper.study`."""
+        from .tune_names import check_names
+
+        check_names(scheduler, search, extra)
+
+    def tune(self, study: Study) -> None:
+        """Perform a study by Ray Tune; see `mlrun.hyper.study`."""
+        self._ray()
+        from .tune import perform_study
+
+        _, setup, before = self._ready("plain", study.needs or _DEFAULT)
+        if before:
+            raise ExecutorError("strategy 'tune' needs its requirements to be installed")
+        perform_study(study, setup, self.slots)
 
     def close(self) -> None:
         """Cancel what is left; end the cluster if this process started it and nobody else uses it. Idempotent."""

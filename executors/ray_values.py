@@ -62,6 +62,8 @@ def pack_value(value: Any, share: Callable[[Any, Any], int] | None = None) -> An
     if kind in (dict, list, tuple):
         return _pack_inside(value, share)
     library = kind.__module__.partition(".")[0]
+    if kind.__name__ == "ObjectRef" and library == "ray" and share is not None:
+        return _Shared(share(value, value))  # what it stands for is handed to the call
     if library == "polars" and kind.__name__ in ("DataFrame", "Series"):
         return _pack_frame(value, share)
     if library == "pyarrow" and hasattr(value, "nbytes"):
@@ -116,6 +118,8 @@ class SharedValues:
 
     def put(self, value: Any, owner: Any) -> Any:
         """Return the reference of `value`, which is made of the memory of `owner`."""
+        if type(value).__name__ == "ObjectRef":
+            return value
         if not _is_frozen(owner):
             return self._put(value)  # an array
         place = _place_of(value)

@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["select", "thin"]
 
 
-def select(x: NDArray[Any], y: NDArray[np.float64], points: int, method: str) -> Ints:
+def select(x: NDArray[Any] | None, y: NDArray[np.float64], points: int, method: str) -> Ints:
     """Return ascending indices of at most `points` rows.
 
     Args:
-        x: ascending positions.
+        x: ascending positions; None for 0, 1, 2, …, which is several times faster.
         y: values; may be NaN.
         points: at least 4.
         method: `minmaxlttb`, `lttb`, `minmax` or `m4`.
     """
     if y.size <= points:
         return np.arange(y.size)
+    if x is None:
+        found = _even(y, points) if method == "minmaxlttb" else None
+        if found is not None:
+            return found
+        x = np.arange(y.size)
     nan = np.isnan(y)
     kept = _ends(y, nan)
     gaps = np.setdiff1d(_gap_starts(nan), kept)
@@ -43,6 +48,34 @@ def select(x: NDArray[Any], y: NDArray[np.float64], points: int, method: str) ->
         if chosen.size <= points:
             return chosen
     return kept
+
+
+def _even(y: NDArray[np.float64], points: int) -> Ints | None:
+    """Choose among finite values at even positions, looking at each only once; None if some are not finite.
+
+    The least and greatest values of 4 bins a point are candidates, as in MinMaxLTTB. The extremes of all are among
+    them, and of a bin with a NaN or an infinite value, that value is.
+    """
+    import tsdownsample
+
+    if points < 16 or y.size <= 8 * points:
+        return None
+    engines: Any = tsdownsample
+    inner = engines.NaNMinMaxDownsampler().downsample(np.ascontiguousarray(y), n_out=4 * points)
+    candidates = _merged(inner.astype(np.int64), [0, y.size - 1])
+    values = y[candidates]
+    if not np.isfinite(values).all():
+        return None
+    low, high = candidates[values.argmin()], candidates[values.argmax()]
+    chosen = engines.LTTBDownsampler().downsample(candidates, values, n_out=points - 2)
+    return _merged(candidates[chosen.astype(np.int64)], [low, high])
+
+
+def _merged(ascending: Ints, more: list[int]) -> Ints:
+    """Put some more indices in their places; `union1d` takes ten times as long."""
+    both = np.sort(np.concatenate([ascending, np.array(more, np.int64)]), kind="stable")
+    once: Ints = both[np.concatenate([[True], both[1:] != both[:-1]])]
+    return once
 
 
 def thin(y: NDArray[np.float64], bins: int) -> Ints:
