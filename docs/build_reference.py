@@ -44,6 +44,7 @@ FUNCTIONS = {
     ),
     "Handlers": ("handler", "get_or_create_ctx"),
     "Workflows": ("workflow", "on_exit"),
+    "Tables on executors": ("map_table",),
     "Projects": ("get_or_create_project", "new_project", "load_project", "get_current_project"),
 }
 MEDIA = ("Image", "Audio", "Video", "Html", "Histogram", "Table")
@@ -75,7 +76,12 @@ def pages() -> dict[str, str]:
         "runview.md": _page("RunView", _class(mlrun.RunView)),
         "function.md": _page("Function", _class(mlrun.Function)),
         "project.md": _page("Project", _class(mlrun.Project)),
-        "options.md": _page("Options", _class(mlrun.HyperParamOptions), _class(mlrun.Notification)),
+        "options.md": _page(
+            "Options",
+            _class(mlrun.HyperParamOptions),
+            _class(mlrun.Notification),
+            _class(mlrun.LogHint),
+        ),
         "dataitem.md": _page("DataItem", _class(mlrun.DataItem)),
         "settings.md": _settings_page(config),
         "errors.md": _errors_page(errors),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mlrun.functions.module import function_to_module
     from mlrun.functions.template import new_task
     from mlrun.hyper.options import HyperParamOptions
+    from mlrun.packing.hints import LogHint
     from mlrun.project.active import get_current_project
     from mlrun.project.open import get_or_create_project, load_project, new_project
     from mlrun.project.project import Project
@@ -61,6 +62,7 @@ __all__ = [
     "Html",
     "HyperParamOptions",
     "Image",
+    "LogHint",
     "Notification",
     "Project",
     "Run",
@@ -109,6 +111,7 @@ _LAZY = {
     "Html": "mlrun.content.media",
     "HyperParamOptions": "mlrun.hyper.options",
     "Image": "mlrun.content.media",
+    "LogHint": "mlrun.packing.hints",
     "Notification": "mlrun.workflows.notification",
     "Project": "mlrun.project.project",
     "RunView": "mlrun.view",
