@@ -18,7 +18,7 @@ from .ray_values import pack_value, unpack_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Place", "Setup", "call", "ends_of", "here", "read_slice", "watched_call"]
+__all__ = ["Place", "Setup", "call", "ends_of", "here", "read_slice", "ready", "watched_call"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Place:
 def call(setup: Setup, function: bytes, arguments: bytes, *shared: Any) -> tuple[str, Any]:
     """Make a call; returns `("v", value)` or `("e", what pack_failure returns)`."""
     try:
-        with _ready(setup):
+        with ready(setup):
             fn, _ = pickle.loads(function)
             _, packed = pickle.loads(arguments)
             value = fn(*unpack_value(packed, shared))
@@ -114,7 +114,7 @@ def _size(path: str) -> int:
 
 
 @contextmanager
-def _ready(setup: Setup) -> Iterator[None]:
+def ready(setup: Setup) -> Iterator[None]:
     """Give the call its folders and secrets, and take the secrets away afterwards."""
     _install()
     for path in reversed(setup.paths):

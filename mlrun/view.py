@@ -248,6 +248,8 @@ class RunView:
     def retry(self, executor: Any = None, local: bool = False) -> RunView:
         """Perform a run that has failed once more, as a child run; this run then ends as that attempt does.
 
+        A hyperparameter job goes on: what has completed stays, everything else is run once more.
+
         Args:
             executor: where, as in `Function.run`.
             local: the same as executor="local".

@@ -47,6 +47,10 @@ def retry_run(
     if state not in ENDED - {"completed", "skipped"}:
         raise MlrunError(f"run {row['name']!r} is {state}: only a run that has failed is retried")
     task = task_of(store, row)
+    from mlrun.hyper.again import go_on, sweep_facts
+
+    if (facts := sweep_facts(row)) is not None:
+        return go_on(store, task, facts, HERE if local else executor)
     children = store.records.lookup(RUNS, {"parent": run_id})
     known = settings(project=row["project"])
     where = chosen(local, executor, known)

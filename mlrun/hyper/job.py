@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobAborted, JobError, MlrunError
 from mlrun.execution.interrupt import Guard, RunAborted, guarded
+from mlrun.hyper.judge import Judge
+from mlrun.hyper.space import read_space, space_record
 from mlrun.hyper.strategies import plan
-from mlrun.hyper.sweep import Sweep, job_facts
+from mlrun.hyper.sweep import Sweep
+from mlrun.hyper.table import flat_params
+from mlrun.hyper.tuned import Tuned, check_tuning
 from mlrun.tables import RUNS
 from mlrun.tracking import lifecycle
 from mlrun.tracking.start import About, open_run
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from mlrun.tracking.run import Run
 
 __all__ = ["SweepJob"]
+
+_SAMPLES = 10  # of "tune", when nobody says how many
 
 
 @dataclass
@@ -38,10 +44,11 @@ class SweepJob:
         values: inputs that travel as values.
         retry: how often a failed iteration is tried again, as `RetryPolicy` reads it.
         kept: outcomes of iterations that an earlier process has completed, by number: they are not run again.
+        resume: whether an earlier process has begun it.
         shown: whether progress is written on stderr.
 
     Raises:
-        ConfigError: the hyperparams have no meaning; no run was made.
+        ConfigError: the hyperparams have no meaning, or the executor cannot tune; no run was made.
     """
 
     task: Task
@@ -52,13 +59,21 @@ class SweepJob:
     values: Mapping[str, Any] = field(default_factory=dict)
     retry: Mapping[str, Any] | None = None
     kept: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    resume: bool = False
     shown: bool = False
 
     def __post_init__(self) -> None:
-        if self.options.strategy == "random" and self.options.seed is None:
+        if self.options.strategy in ("random", "tune") and self.options.seed is None:
             # a job that is taken up again must draw the same
             self.options = replace(self.options, seed=random.SystemRandom().getrandbits(32))
-        self.plan = plan(self.hyperparams, self.options)
+        self._tuned = self.options.strategy == "tune"
+        if self._tuned:
+            check_tuning(self.place, self.options)
+            self.space = read_space(self.hyperparams, self.options)
+            self._keys, self._total = list(self.space), self.options.max_iterations or _SAMPLES
+        else:
+            self.plan = plan(self.hyperparams, self.options)
+            self._keys, self._total = list(self.plan.keys), len(self.plan)
         self._guard: Guard | None = None
 
     def perform(self) -> dict[str, Any]:
@@ -72,11 +87,10 @@ class SweepJob:
         """
         lifecycle.install()
         run = _opened(self.task)
-        facts = {**job_facts(self.plan, self.options), "hyperparams": self._recorded()}
-        run.set_provenance({"task": self.task.record(), "hyper": facts})
         try:
-            with guarded(run, once=True) as self._guard:
-                state, error = self._sweep(run, self._guard).perform()
+            with guarded(run, once=True) as guard:
+                self._guard = guard
+                state, error = self._judged(run, guard)
         except RunAborted as abort:
             state, error = "aborted", str(abort) or self._why()
         except JobAborted as abort:  # the executor was closed
@@ -103,18 +117,38 @@ class SweepJob:
         if self._guard is not None:
             self._guard.interrupt("the program that started it has ended")
 
-    def _sweep(self, run: Run, guard: Guard) -> Sweep:
+    def _judged(self, run: Run, guard: Guard) -> tuple[str, str | None]:
+        judge = Judge(run, self.options, self._keys, self._total, guard, shown=self.shown)
+        judge.record = {
+            "params": [*(k for k in flat_params(self.task.params)), *self._keys],
+            "hyperparams": self._recorded(),
+            "values": sorted(self.values),
+            "executor": None if self.place is None else self.place.name,
+        }
+        run.set_provenance({"task": self.task.record(), "hyper": judge.facts()})
+        with judge:
+            self._work(run, judge, guard).perform()
+        return judge.verdict()
+
+    def _work(self, run: Run, judge: Judge, guard: Guard) -> Sweep | Tuned:
         base = self.task.but(
             parent=run.id, fresh=True, settle=False, name=run.name, notes=None,
             worker=self.place is not None and not self.place.in_process,
         )  # fmt: skip
+        if self._tuned:
+            return Tuned(
+                run.store, base, self.space, self._total, self.options, judge, guard, self.place,
+                self.needs, self.values, resume=self.resume,
+            )  # fmt: skip
         return Sweep(
-            run, base, self.plan, self.options, guard, self.place, self.needs, self.values, self.retry,
-            self.kept, self.shown,
+            run.store, base, self.plan, self.options, judge, guard, self.place, self.needs,
+            self.values, self.retry, self.kept,
         )  # fmt: skip
 
     def _recorded(self) -> dict[str, Any]:
         """Return the hyperparams as JSON values, for who takes the job up again."""
+        if self._tuned:
+            return space_record(self.space)
         if self.options.param_file or not self.hyperparams:
             return {}
         from mlrun.tracking.values import decode, encode

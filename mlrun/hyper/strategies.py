@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlrun.hyper.options import HyperParamOptions
 
-__all__ = ["Plan", "plan", "read_param_file"]
+__all__ = ["Plan", "given_hyperparams", "plan", "read_param_file"]
 
 _RANDOM_DRAWS = 10
 
@@ -90,9 +90,14 @@ def read_param_file(path: str | Path, text: str) -> tuple[dict[str, list[Any]], 
     return found, False
 
 
-def _values(
+def given_hyperparams(
     hyperparams: Mapping[str, Any] | None, options: HyperParamOptions
-) -> tuple[dict[str, list[Any]], bool]:
+) -> tuple[Mapping[str, Any], bool]:
+    """Return the hyperparams, from the file if there is one, and whether it is a CSV file.
+
+    Raises:
+        ConfigError: there are none, or they come twice.
+    """
     from_csv = False
     if options.param_file:
         if hyperparams:
@@ -100,8 +105,15 @@ def _values(
         hyperparams, from_csv = _read(options.param_file)
     if not hyperparams:
         raise ConfigError("a hyperparameter job needs hyperparams: {'lr': [0.1, 0.01]}")
+    return hyperparams, from_csv
+
+
+def _values(
+    hyperparams: Mapping[str, Any] | None, options: HyperParamOptions
+) -> tuple[dict[str, list[Any]], bool]:
+    given, from_csv = given_hyperparams(hyperparams, options)
     out = {}
-    for key, values in hyperparams.items():
+    for key, values in given.items():
         if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
             raise ConfigError(f"hyperparams[{key!r}] is a list of values, not {values!r:.80}")
         out[str(key)] = list(values)

@@ -14,17 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobError, JobLost
-from mlrun.hyper.expression import Condition
-from mlrun.hyper.leftovers import end_children
 from mlrun.hyper.lost import settle_lost
 from mlrun.hyper.outcomes import with_metrics
-from mlrun.hyper.progress import Progress
-from mlrun.hyper.promote import promote
-from mlrun.hyper.selector import Selector
-from mlrun.hyper.table import flat_params, stored_outcomes
+from mlrun.hyper.table import flat_params
 from mlrun.hyper.trials import BatchSize, Trial, perform_batch
 from mlrun.ids import uuid7
-from mlrun.tracking.lifecycle import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,11 +26,12 @@ if TYPE_CHECKING:
     from mlrun.execution.interrupt import Guard
     from mlrun.execution.law import Executor, Needs
     from mlrun.execution.task import Task
+    from mlrun.hyper.judge import Judge
     from mlrun.hyper.options import HyperParamOptions
     from mlrun.hyper.strategies import Plan
-    from mlrun.tracking.run import Run
+    from mlrun.store import Store
 
-__all__ = ["Sweep", "judged_names", "verdict"]
+__all__ = ["Sweep"]
 
 _SETTLE = 0.5  # seconds between two absorptions of what was performed in this thread
 
@@ -46,78 +41,46 @@ class Sweep:
     """One hyperparameter job of the strategies grid, list and random.
 
     Attributes:
-        run: the parent, open in this process.
+        store: where its runs are.
         task: what the iterations share; its params are the base.
         plan: the iterations.
         options: see `HyperParamOptions`.
+        judge: what outcomes are told to.
         guard: tells when the parent is to end.
         place: where iterations run; None performs them in this thread, one after another.
         needs: what one batch of iterations needs.
         values: inputs that travel as values.
         retry: how often a failed iteration is tried again, as `RetryPolicy` reads it.
         kept: outcomes of iterations that an earlier process has completed: they are not run again.
-        shown: whether progress is written on stderr.
     """
 
-    run: Run
+    store: Store | None
     task: Task
     plan: Plan
     options: HyperParamOptions
+    judge: Judge
     guard: Guard
     place: Executor | None = None
     needs: Needs | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     retry: Mapping[str, Any] | None = None
     kept: Mapping[int, dict[str, Any]] = field(default_factory=dict)
-    shown: bool = False
 
-    def perform(self) -> tuple[str, str | None]:
-        """Run the job.
-
-        Returns:
-            The state and error that the parent ends with: an error when an iteration failed, as
-            `2 of 10 tasks failed`; what was stopped by `stop_condition` is no failure.
+    def perform(self) -> None:
+        """Run the iterations.
 
         Raises:
             JobError: iterations could not be sent at all.
             KeyboardInterrupt, SystemExit: ctrl-C, an abort, SIGTERM; what was in flight is cancelled.
         """
-        self._selector = Selector.parse(self.options.selector)
-        stop = self.options.stop_condition
-        self._condition = Condition.parse(stop) if stop else None
-        self._names = judged_names(self.options)
-        self._outcomes: list[dict[str, Any]] = []
-        self._failed = 0
-        self.stopped = ""
         self._again: deque[Trial] = deque()
         self._twice: set[str] = set()
         self._source = self._trials()
         self._left = len(self.plan) - len(self.kept)
-        progress = Progress(len(self.plan), self._selector, shown=self.shown)
-        try:
-            for outcome in self.kept.values():
-                self._note(outcome)
-                progress.add(outcome)
-            for outcome in self._performed():
-                progress.add(outcome)
-                self.guard.check()
-        except BaseException as failure:
-            self._take_stock(self.guard.why or outcome_of(failure)[1] or type(failure).__name__)
-            raise
-        finally:
-            progress.close()
-            promote(self.run, self._outcomes, self._selector, self._facts())
-        return verdict(self.run.id, self._outcomes)
-
-    def _take_stock(self, why: str) -> None:
-        """End what nobody performs any more, and ask the store: of batches in flight nobody has told the outcomes."""
-        if self.run.store is not None:
-            end_children(self.run.store, self.run.id, why)
-            self._outcomes = stored_outcomes(self.run.store, self.run.id, self._names)
-
-    def _facts(self) -> dict[str, Any]:
-        facts = job_facts(self.plan, self.options)
-        return {**facts, "stopped": self.stopped} if self.stopped else facts
+        for outcome in self.kept.values():
+            self.judge.note(outcome)
+        for _ in self._performed():
+            self.guard.check()
 
     def _trials(self) -> Iterator[Trial]:
         for number, params in enumerate(self.plan, 1):
@@ -126,7 +89,7 @@ class Sweep:
 
     def _next(self, most: int) -> list[Trial]:
         """Draw up to `most` trials; one alone when it was handed out before."""
-        if self.stopped:
+        if self.judge.stopped:
             return []
         if self._again:
             return [self._again.popleft()]
@@ -151,10 +114,16 @@ class Sweep:
                 outcomes = self._lost(batch, found) if isinstance(found, JobError) else found
                 for outcome in outcomes:
                     size.took(outcome.get("seconds", 0.0))
+                self._take_back(batch, outcomes)
                 yield from self._judge(outcomes, batch)
-            if self.stopped or not self._again:
+            if self.judge.stopped or not self._again:
                 return
             sent = {}  # trials that came back after the last batch was drawn
+
+    def _take_back(self, batch: list[Trial], outcomes: list[dict[str, Any]]) -> None:
+        """Hand out once more what a batch left because one of its trials was aborted."""
+        known = {o["run_id"] for o in outcomes} | {t.run_id for t in self._again}
+        self._again.extend(t for t in batch if t.run_id not in known)
 
     def _performed_here(self) -> Iterator[dict[str, Any]]:
         """Perform one after another in this thread; what they recorded is absorbed now and then."""
@@ -191,7 +160,7 @@ class Sweep:
             "trials": [(t.iteration, t.run_id, t.params) for t in trials],
             "values": dict(self.values),
             "stop": self.options.stop_condition,
-            "names": sorted(self._names),
+            "names": sorted(self.judge.names),
             "retry": self.retry,
         }
 
@@ -199,55 +168,17 @@ class Sweep:
         self, outcomes: list[dict[str, Any]], batch: list[Trial]
     ) -> Iterator[dict[str, Any]]:
         by_id = {t.run_id: t for t in batch}
-        for outcome in with_metrics(self.run.store, outcomes, self._names):
+        for outcome in with_metrics(self.store, outcomes, self.judge.names):
             trial = by_id[outcome["run_id"]]
             outcome["params"] = flat_params({**self.task.params, **trial.params})
-            self._note(outcome)
+            self.judge.note(outcome)
             yield outcome
-
-    def _note(self, outcome: dict[str, Any]) -> None:
-        """Count an outcome, and find out whether it stops the job."""
-        self._outcomes.append(outcome)
-        self._failed += outcome["state"] == "error"
-        if self._condition is not None and self._condition.holds(outcome):
-            said = f"stop_condition at iteration {outcome['iteration']}"
-            self.stopped = self.stopped or said
-        if self._failed > self.options.max_errors:
-            self.stopped = self.stopped or f"{self._failed} iterations failed"
 
     def _lost(self, batch: list[Trial], error: JobError) -> list[dict[str, Any]]:
         """Tell what became of the trials of a batch whose worker died; those not begun are handed out once more."""
         if not isinstance(error, JobLost):
             raise error
-        outcomes, unbegun = settle_lost(self.run.store, batch, self.task, str(error), self._twice)
+        outcomes, unbegun = settle_lost(self.store, batch, self.task, str(error), self._twice)
         self._twice |= {t.run_id for t in unbegun}
         self._again.extend(unbegun)
         return outcomes
-
-
-def judged_names(options: HyperParamOptions) -> frozenset[str]:
-    """Return the names of results or metrics that a job is judged by."""
-    stop, selector = options.stop_condition, Selector.parse(options.selector)
-    names = Condition.parse(stop).names if stop else frozenset()
-    return names | ({selector.key} if selector else frozenset())
-
-
-def job_facts(plan: Plan, options: HyperParamOptions) -> dict[str, Any]:
-    """Return what the parent's provenance says of the job."""
-    return {
-        **options.to_dict(),
-        "keys": list(plan.keys),
-        "iterations": len(plan),
-        "judged": sorted(judged_names(options)),
-    }
-
-
-def verdict(run_id: str, outcomes: list[dict[str, Any]]) -> tuple[str, str | None]:
-    """Return the state and error of a job with these outcomes."""
-    failed = sum(o["state"] == "error" for o in outcomes)
-    if not failed:
-        return "completed", None
-    return "error", (
-        f"{failed} of {len(outcomes)} tasks failed, "
-        f"see `mlrun.runs(where=\"parent = '{run_id}' and state = 'error'\")`"
-    )

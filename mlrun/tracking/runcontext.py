@@ -11,6 +11,7 @@ from mlrun.errors import NotFound, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from mlrun.content.dataitem import DataItem
     from mlrun.execution.task import Task
@@ -27,6 +28,7 @@ class RunContext:
     Attributes:
         task: the task; None outside a handler.
         values: inputs that came as values, by name.
+        checkpoints: who keeps the run's checkpoints; None for the store.
     """
 
     id: str
@@ -35,6 +37,7 @@ class RunContext:
     _log: Callable[[Any, int | None], None]
     task: Task | None = None
     values: Mapping[str, Any] = MappingProxyType({})
+    checkpoints: Any = None
 
     if TYPE_CHECKING:
 
@@ -159,6 +162,27 @@ class RunContext:
         from mlrun.execution.child import sum_up
 
         return sum_up(cast("Run", self))
+
+    def save_checkpoint(self, place: str | Path) -> None:
+        """Keep a copy of a folder or file, for this run to go on from when it is started again.
+
+        Save before you log the metric of the same epoch: a scheduler may set the run aside as it is logged.
+
+        Args:
+            place: the folder, or one file.
+
+        Raises:
+            ConfigError: there is no such folder or file.
+        """
+        from mlrun.execution.checkpoints import save_checkpoint
+
+        save_checkpoint(cast("Run", self), place)
+
+    def load_checkpoint(self) -> Path | None:
+        """Return the folder of the newest checkpoint, to be read only; None for a run that begins."""
+        from mlrun.execution.checkpoints import load_checkpoint
+
+        return load_checkpoint(cast("Run", self))
 
     def listen(self, heard: Callable[[Mapping[Any, Any], int | None], None]) -> None:
         """Have `heard(data, step)` called after every `log()` of this process from now on; its errors are dropped."""
