@@ -21,7 +21,7 @@ def bad() -> None:
 
 
 def told_of(view: Any) -> list[tuple[str, str]]:
-    rows = view.refresh().provenance.get("notifications") or []
+    rows = view.refresh().labels.get("mlrun/notifications") or []
     return [(row["name"], row["status"]) for row in rows]
 
 
