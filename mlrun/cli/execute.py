@@ -46,10 +46,13 @@ _FILES = (".py", ".ipynb", ".yaml", ".yml")
     "--hyperparam", "-x", "hyper", multiple=True, metavar="NAME=[…]", help="Values to try."
 )
 @click.option("--param-file", help="CSV or JSON file of values to try.")
-@click.option("--strategy", help="grid, list or random.")
+@click.option("--strategy", help="grid, list, random, custom or tune.")
 @click.option("--selector", help="Which iteration is the best: max.accuracy, min.loss.")
 @click.option("--max-iterations", type=click.IntRange(1), help="At most so many iterations.")
 @click.option("--parallel-runs", type=click.IntRange(1), help="So many iterations at once.")
+@click.option(
+    "--hyper-param-options", metavar="JSON", help="Further options of the job, as an object."
+)
 @click.option("--watch/--no-watch", default=True, help="Wait for its end.  [default: watch]")
 @format_options
 @click.pass_context
@@ -120,10 +123,23 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
         "time_limit": given["time_limit"],
     }
     options = ("param_file", "strategy", "selector", "max_iterations", "parallel_runs")
-    chosen = {k: given[k] for k in options if given[k] is not None}
+    chosen = _object(given["hyper_param_options"], "--hyper-param-options")
+    chosen |= {k: given[k] for k in options if given[k] is not None}
     if chosen:
         asked["hyper_param_options"] = chosen
     return asked
+
+
+def _object(text: str | None, option: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option} is JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"{option} is an object, such as '{{\"max_errors\": 0}}'")
+    return found
 
 
 def _pairs(given: Iterable[str], option: str) -> dict[str, Any]:

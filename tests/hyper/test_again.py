@@ -72,7 +72,7 @@ def test_a_job_whose_inputs_were_in_memory_says_that_it_cannot_go_on(failed: Sta
         raise ValueError
 
     view = failed(handler, {"x": [1]}, inputs={"data": pl.DataFrame({"a": [1]})})
-    with pytest.raises(MlrunError, match="inputs data .* were values in memory"):
+    with pytest.raises(MlrunError, match=r"inputs data .* were values in memory"):
         view.retry()
     assert view.refresh().state == "error"
 

@@ -43,7 +43,7 @@ def bomb() -> Any:
 
     class Bomb:
         def __reduce__(self) -> Any:
-            return eval, ("__import__('os').kill(__import__('os').getpid(), 9)",)
+            return signal.raise_signal, (signal.SIGKILL,)
 
     return Bomb()
 
