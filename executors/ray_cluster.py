@@ -27,7 +27,7 @@ from .ray_packages import install
 from .ray_start import RayOptions
 from .ray_task import RayTask, cancel_all, end_of, value_of
 from .ray_values import LARGE, SharedValues, pack_value
-from .ray_worker import Setup, call, watched_call
+from .ray_worker import Setup, plain_call, watched_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -213,7 +213,7 @@ class RayExecutor:
         remote: Any = ray.remote
         once = {"max_retries": 0, "num_cpus": 1}
         self._remote = {
-            "plain": remote(**once)(call),
+            "plain": remote(**once)(plain_call),
             "install": remote(num_cpus=0, max_retries=0)(install),
             "watched": remote(num_returns="streaming", **once)(watched_call),
         }

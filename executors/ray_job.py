@@ -212,7 +212,7 @@ class RayJobExecutor:
         facts = {str(k): str(v) for k, v in {**needs.labels, "mlrun/name": needs.name}.items() if v}
         try:
             self._client().submit_job(
-                entrypoint=_BREATH + (line or self._entrypoint(needs)),
+                entrypoint=_BREATH + self._place(needs) + (line or self._entrypoint(needs)),
                 submission_id=id,
                 runtime_env=environment,
                 metadata=facts,
@@ -224,6 +224,10 @@ class RayJobExecutor:
             self._client(), id, is_call=line is None, time_limit=needs.time_limit if line else None
         )
         return self._kept(job)
+
+    def _place(self, needs: Needs) -> str:
+        """Return what goes to this process's folder, where it is there too and no other code comes along."""
+        return "" if needs.source or not self.shares_files else f"cd {shlex.quote(os.getcwd())} && "
 
     def _entrypoint(self, needs: Needs) -> str:
         """Return what starts the call: this very Python where the cluster is this host."""

@@ -21,6 +21,7 @@ import threading
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ def _start(options: RayOptions) -> None:
     _prepare(_session.folder)
     for attempt in range(_ATTEMPTS):
         try:
-            with _undisturbed(), _path_for_workers():
+            with _undisturbed(), _path_for_workers(), _own_agent_port():
                 context = ray.init(
                     address="local",
                     num_cpus=options.num_cpus,
@@ -258,6 +259,23 @@ def _undisturbed() -> Iterator[None]:
     finally:
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _own_agent_port() -> Iterator[None]:
+    """Give the Jobs API's agent a free port: `ray.init` takes a fixed one, which a second Ray of the host lacks."""
+    from ray._private import parameter
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    patched: Any = parameter
+    params = patched.RayParams
+    patched.RayParams = partial(params, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        patched.RayParams = params
 
 
 @contextmanager

@@ -166,14 +166,19 @@ class RayTask:
             self._state = "completed"
         except JobError as error:
             self._state, self._error = state_of(error), error
+        self._look_at_end()
         self._stream = self._done = None
 
-    def _fail(self, error: Exception) -> None:
+    def _look_at_end(self) -> None:
+        """Have Ray know that its error was seen: it prints those that nobody has looked at."""
         import ray
 
         done: Any = self._done
         with suppress(Exception):
-            ray.get(done)  # or Ray prints that nobody has looked at this error
+            ray.get(done)
+
+    def _fail(self, error: Exception) -> None:
+        self._look_at_end()
         self._error = end_of(error, self.id, self._why)
         self._state = state_of(self._error)
         self._stream = self._done = None

@@ -168,7 +168,9 @@ def _pack_frame(value: Any, share: Callable[[Any, Any], int] | None) -> Any:
     if frame.width == 0 or any(dtype == pl.Object for dtype in frame.dtypes):
         return value
     table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
-    if table.nbytes > 2 * frame.estimated_size():  # a slice that has the texts of its whole frame with it
+    if (
+        table.nbytes > 2 * frame.estimated_size()
+    ):  # a slice that has the texts of its whole frame with it
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     if _is_large(table, share):
         assert share is not None

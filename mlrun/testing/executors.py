@@ -9,7 +9,8 @@ class TestMine(ExecutorConformance):
         return MyExecutor
 ```
 
-Executors that carry any value take `ValuesConformance` too, those with shared memory `MemoryConformance`.
+So does `RunsConformance`, for what runs are there. Executors that carry any value take `ValuesConformance` too, those
+with shared memory `MemoryConformance`.
 """
 
 # ruff: noqa: D102 - the name of a test is its sentence
@@ -25,13 +26,14 @@ import pytest
 from mlrun.errors import ExecutorError, JobAborted, JobError, JobLost
 from mlrun.execution.law import Needs
 from mlrun.testing import executor_calls as calls
+from mlrun.testing.executor_runs import RunsConformance
 from mlrun.testing.executor_values import MemoryConformance, Opened, ValuesConformance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["ExecutorConformance", "MemoryConformance", "ValuesConformance"]
+__all__ = ["ExecutorConformance", "MemoryConformance", "RunsConformance", "ValuesConformance"]
 
 ORDER = {"pending": 0, "running": 1, "completed": 2, "error": 2, "aborted": 2, "lost": 2}
 

@@ -10,7 +10,7 @@ from mlrun.errors import ExecutorError, JobError, NotFound
 from mlrun.execution.law import CanReattach, Needs
 from mlrun.registry import executor_class
 from mlrun.testing import executor_calls as calls
-from mlrun.testing.executors import ExecutorConformance
+from mlrun.testing.executors import ExecutorConformance, RunsConformance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,13 @@ class TestCalls(ExecutorConformance):
     patience = 120.0
     calls_at_once = 3
 
+    @pytest.fixture
+    def make(self, ray_session: Any) -> Callable[[], Any]:
+        kind: Callable[[], Any] = executor_class("ray-job")
+        return kind
+
+
+class TestRuns(RunsConformance):
     @pytest.fixture
     def make(self, ray_session: Any) -> Callable[[], Any]:
         kind: Callable[[], Any] = executor_class("ray-job")
