@@ -78,6 +78,7 @@ class LocalExecutor:
         job = LocalJob(uuid7(), self._forget, (needs or Needs()).time_limit)
         try:
             check_needs(needs)
+            job.alone = bool(needs and needs.source)
             job.call = dump_call(fn, args, around(needs))
         except Exception as error:  # noqa: BLE001  a call that cannot be sent fails as this job
             job.fail(error)

@@ -29,6 +29,7 @@ class LocalJob:
     Attributes:
         id: names it in messages.
         call: its pickle; freed when it was sent.
+        alone: whether no other call may have its worker afterwards.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LocalJob:
     ) -> None:
         self.id = id
         self.call = b""
+        self.alone = False
         self._forget = forget
         self._limit = time_limit
         self._state: JobState = "pending"
@@ -146,7 +148,11 @@ class LocalJob:
             self._output = worker.read_output()
         if answer is not None and not self._why:
             self._finish(answer)
-            return worker
+            if not self.alone and not _was_aborted(self._value):
+                return worker
+            worker.kill()  # with the threads of an aborted run, or modules of code that came along
+            worker.close()
+            return None
         worker.kill()
         how = worker.exit_text()
         worker.close()
@@ -198,6 +204,11 @@ class LocalJob:
         except (OSError, ValueError):
             time.sleep(_LOOK)
             return b""
+
+
+def _was_aborted(value: Any) -> bool:
+    """Whether a value is the outcome of a run that was aborted."""
+    return isinstance(value, dict) and value.get("state") == "aborted"
 
 
 def _over(limit: float) -> str:

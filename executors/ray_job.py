@@ -10,6 +10,7 @@ token is the one that Ray itself takes: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOK
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import socket
@@ -184,6 +185,11 @@ class RayJobExecutor:
             if self._made is None:
                 from ray.job_submission import JobSubmissionClient
 
+                for name in (
+                    "job.sdk",
+                    "dashboard_sdk",
+                ):  # they tell of every upload and connection
+                    logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
                 address = self._address()
                 try:
                     self._made = JobSubmissionClient(address)

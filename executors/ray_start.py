@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ExecutorError
+from mlrun.advisorylock import FileLock
+from mlrun.errors import ExecutorError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["RayOptions", "acquire", "dashboard_url", "release"]
 
 _ATTEMPTS = 3  # Ray gives a raylet 30 s to come up, which a busy host can miss
+_FOLDER = "mlrun-ray-"
+_TIDY = 5.0  # seconds that Ray's processes have to leave their folder
 _LOOK_TIMEOUT = 1.0  # seconds for the connection that tells whether a noted cluster is still there
 
 
@@ -60,6 +64,7 @@ class _Session:
     pid: int = 0
     folder: str = ""
     dashboard: str = ""
+    owner: FileLock | None = None
     environment: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -238,13 +243,33 @@ def _new_folder() -> str:
     base = tempfile.gettempdir()
     if len(base) > 30:  # sockets lie in it, and their paths are at most 107 bytes long
         base = "/tmp"
-    return tempfile.mkdtemp(prefix="mlrun-ray-", dir=base)
+    for old in Path(base).glob(_FOLDER + "*"):  # of processes that were killed
+        with suppress(OSError, StoreError):
+            lock = FileLock(old / "owner")
+            if old.stat().st_uid == os.getuid() and lock.acquire(wait=False):
+                shutil.rmtree(old, ignore_errors=True)
+                lock.release()
+    folder = tempfile.mkdtemp(prefix=_FOLDER, dir=base)
+    _session.owner = FileLock(Path(folder, "owner"))
+    _session.owner.acquire()
+    return folder
 
 
 def _forget_folder() -> None:
-    if _session.folder and _session.pid == os.getpid():
+    if not _session.folder or _session.pid != os.getpid():
+        return
+    until = time.monotonic() + _TIDY
+    while os.path.exists(
+        _session.folder
+    ):  # Ray's processes end a little later than it says, and write until then
         shutil.rmtree(_session.folder, ignore_errors=True)
-        _session.folder = ""
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    _session.folder = ""
+    if _session.owner is not None:
+        _session.owner.release()
+        _session.owner = None
 
 
 @contextmanager
