@@ -75,7 +75,7 @@ class WorkerProcess:
                 self._ready = True
                 return
         except (EOFError, OSError):
-            pass
+            pass  # it died while starting: what it printed is told below
         self.kill()
         said = self.read_output()[-2000:].decode("utf-8", "replace")
         raise ExecutorError(f"a worker process of 'local' did not start: {said or 'no message'}")

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ExecutorError
+from mlrun.errors import ExecutorError, NotFound
+from mlrun.execution.secrets import read_reference
 
 from .localworker import pack_failure
 from .ray_values import pack_value, unpack_value
@@ -169,13 +170,12 @@ def _install() -> None:
 
 
 def _resolve(name: str, reference: str) -> str:
-    kind, _, rest = reference.partition(":")
-    if kind == "env" and rest in os.environ:
-        return os.environ[rest]
-    if kind == "file":
-        with suppress(OSError), open(os.path.expanduser(rest), encoding="utf-8") as file:
-            return file.read().rstrip("\n")
-    raise ExecutorError(f"secret {name}: {reference} is not there where the work runs")
+    try:
+        return read_reference(reference)
+    except NotFound:
+        raise ExecutorError(
+            f"secret {name}: {reference} is not there where the work runs"
+        ) from None
 
 
 def _bring(setup: Setup) -> None:

@@ -100,7 +100,7 @@ def _signature(handler: Callable[..., Any]) -> inspect.Signature:
             _SIGNATURES.clear()
         _SIGNATURES[handler] = found
     except TypeError:
-        pass
+        pass  # a callable that cannot be hashed is looked at each time
     return found
 
 

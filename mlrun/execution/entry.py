@@ -137,7 +137,7 @@ def _write(value: Any, what: str) -> dict[str, Any]:
         if json.loads(text := json.dumps(value, allow_nan=False)) == value and not _loses(value):
             return {"json": json.loads(text)}
     except (TypeError, ValueError, RecursionError):
-        pass
+        pass  # JSON has no form for it: it is pickled
     return {"pickle": base64.b64encode(_pickle(value, what)).decode()}
 
 
@@ -329,7 +329,7 @@ def _rebuild(found: dict[str, Any]) -> BaseException:
             if isinstance(kind, type) and issubclass(kind, BaseException):
                 return kind(*found["args"])
         except (AttributeError, TypeError):
-            pass
+            pass  # of another version, or made with other arguments: its name and words are kept
     return RuntimeError(f"{name}: {', '.join(map(str, found['args']))}")
 
 
