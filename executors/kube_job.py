@@ -63,6 +63,7 @@ class KubeJob:
         self._cancelled = self._detached = False
         self._ran = False
         self._source: PodLog | DashboardLog | None = None
+        self._job_id = ""  # of the attempt that is read
         if failure is not None or client is None or watch is None or found is None:
             self._finish("error", failure or ExecutorError("the call could not be sent"))
             return
@@ -203,18 +204,13 @@ class KubeJob:
             self._finish("lost", ExecutorError(f"{self.id} could not be followed: {error}"))
 
     def _read_to_the_end(self) -> None:
-        attempt, quiet, ended_at, retrying = 0, 0, 0.0, False
+        attempt, quiet, ended_at = 0, 0, 0.0
         retries = self._spec.get("backoffLimit", 0)
         while not self._detached and self._end is None:
             status, gone = self._status(), self._watch_says_gone()
             deployment = status.get("jobDeploymentStatus", "")
             over = gone or deployment in _ENDED
-            if deployment == "Retrying" and not retrying:
-                self._reader, self._source = (
-                    OutcomeReader(),
-                    None,
-                )  # another attempt tells its own end
-            retrying = deployment == "Retrying"
+            self._note_attempt(status.get("jobId", ""))
             progress, whole = self._read_log(status, follow=not over)
             outcome = self._reader.outcome
             if outcome is not None and (over or outcome.ok or not retries):
@@ -228,6 +224,14 @@ class KubeJob:
             attempt = 0 if progress else attempt + 1
             if self._end is None:
                 self._wait(pause(attempt, first=0.1, most=3.0), status)
+
+    def _note_attempt(self, job_id: str) -> None:
+        """Read anew when the operator tries again: it may do so faster than anybody sees `Retrying`."""
+        if not job_id or job_id == self._job_id:
+            return
+        if self._job_id:
+            self._reader, self._source = OutcomeReader(), None
+        self._job_id = job_id
 
     def _wait(self, seconds: float, seen: dict[str, Any]) -> None:
         assert self._watch is not None

@@ -101,6 +101,11 @@ def guarded(
     _watch()
     try:
         yield guard
+    except KeyboardInterrupt as interrupt:
+        # native code that polls for signals knows no kinds of interrupt: Ray raises a plain one in place of ours
+        if not guard.told or isinstance(interrupt, RunAborted):
+            raise
+        raise RunAborted(guard.why) from None
     finally:
         try:
             _guards.pop(key, None)

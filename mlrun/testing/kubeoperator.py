@@ -59,6 +59,7 @@ class KubeOperator:
         every: seconds between two ticks of a RayCronJob, whatever its schedule says.
         waiting: why a cluster's pods do not start, as a reason of Kubernetes (`ErrImagePull`).
         delete_after_ttl: whether the RayJob itself goes with its cluster.
+        hide_retrying: begin another attempt without the state between, as a slow watcher sees it.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class KubeOperator:
         every: float = 0.0,
         waiting: str = "",
         delete_after_ttl: bool = False,
+        hide_retrying: bool = False,
     ) -> None:
         self.hold, self.every, self.waiting = hold, every, waiting
-        self.delete_after_ttl = delete_after_ttl
+        self.delete_after_ttl, self.hide_retrying = delete_after_ttl, hide_retrying
         self._env, self._dashboard, self._token = dict(env or {}), dashboard, dashboard_token
         self._store, self._pods = store, KubePods(store, waiting)
         self._jobs: dict[str, _Job] = {}  # by uid
@@ -173,12 +175,16 @@ class KubeOperator:
         elif state == "Running":
             self._observe(item, namespace, job)
         elif state == "Retrying":
-            self._clear(item, namespace, job)
-            self._status(
-                item, namespace, jobDeploymentStatus="", jobStatus="", jobId="", rayClusterName=""
-            )
+            self._retry(item, namespace, job)
         elif state in ("Complete", "Failed"):
             self._expire(item, namespace, job)
+
+    def _retry(self, item: dict[str, Any], namespace: str, job: _Job, **status: Any) -> None:
+        self._clear(item, namespace, job)
+        self._status(
+            item, namespace, jobDeploymentStatus="", jobStatus="", jobId="", rayClusterName="",
+            **status,
+        )  # fmt: skip
 
     def _accept(self, item: dict[str, Any], namespace: str, job: _Job) -> None:
         name, spec = item["metadata"]["name"], item["spec"]
@@ -304,6 +310,9 @@ class KubeOperator:
         deployment = "Failed" if state == "FAILED" else "Complete"
         if state == "FAILED" and failed <= item["spec"].get("backoffLimit", 0):
             deployment = "Retrying"
+            if self.hide_retrying:
+                self._retry(item, namespace, job, failed=failed)
+                return
         self._status(
             item, namespace, jobStatus=state, jobDeploymentStatus=deployment, message=message,
             reason="AppFailed" if state == "FAILED" else "", failed=failed, endTime=now(),

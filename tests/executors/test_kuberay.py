@@ -145,9 +145,12 @@ def test_a_failed_call_is_not_made_again(server: KubeAPI, executor: KubeRayExecu
     assert resources(server, "rayjobs")[0]["status"]["failed"] == 1
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "too-quick-to-see"])
 def test_retries_make_it_again_when_they_are_asked_for(
-    make: Callable[..., KubeRayExecutor], tmp_path: Path
+    server: KubeAPI, make: Callable[..., KubeRayExecutor], tmp_path: Path, hidden: bool
 ) -> None:
+    server.operator.hide_retrying = hidden
+
     def third_time(path: str) -> int:
         with open(path, "a") as file:
             file.write("x")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlrun
+from mlrun.executors.local import LocalExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +227,24 @@ def test_aborting_a_job_on_ray_ends_its_iterations(failed: Start, ray_session: A
     thread.join()
     assert (view.state, view.error) == ("aborted", "enough")
     assert not set(children(view)["state"]) & OPEN
+
+
+def test_an_executor_that_loses_the_kind_of_interrupt_loses_no_abort(
+    failed: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # native code that polls for signals, Ray's among it, raises a plain KeyboardInterrupt for ours
+    def plain(self: Any, *given: Any, **options: Any) -> Any:
+        try:
+            yield from whole(self, *given, **options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    whole = LocalExecutor.map
+    monkeypatch.setattr(LocalExecutor, "map", plain)
+    thread = abort_soon("enough")
+    view = failed(sleepy, {"x": list(range(8))}, selector="return", parallel_runs=2)
+    thread.join()
+    assert (view.state, view.error) == ("aborted", "enough")
 
 
 def test_a_job_beside_the_caller_is_aborted_too(sweep: Start) -> None:
