@@ -67,7 +67,7 @@ format: .venv/.dev ## let ruff format and repair
 
 .PHONY: lock
 lock: $(UV) ## renew the locked, hashed requirements from pyproject.toml
-	$(COMPILE) pyproject.toml --extra media --extra postgres --extra ray --extra k8s --extra schedule --group dev --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra chdb --extra k8s --extra media --extra postgres --extra ray --extra schedule --extra server --group dev --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --group examples -c requirements-dev.lock --output-file requirements-demo.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock --output-file requirements.lock
 
