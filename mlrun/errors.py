@@ -5,6 +5,8 @@ MlrunError
 ├── ConfigError            a setting, argument or alias is unknown or has no meaning
 ├── NotFound               a run, artifact, project or alias that is not there
 ├── RunExists              an id is taken and resume="never"
+├── AccessDenied           a gateway does not let this caller do that
+│   └── NotSignedIn        … it knows no such key: `mlrun login`
 ├── RunError               a run ended in error; `.run` is its view
 ├── JobError               a call that an executor ran raised; says what and where
 │   ├── JobAborted         … was cancelled
@@ -15,7 +17,9 @@ MlrunError
 │   ├── WhereError         … in `where`, `order_by` or `columns`; points at the place
 │   └── SQLError           … in `sql()`
 ├── StoreError             a store cannot do what it was asked
+│   ├── StoreBusy          too much is asked of it just now: try again
 │   ├── StoreClosed        used after close()
+│   ├── StoreUnreachable   a gateway does not answer
 │   ├── StoreVersionError  written by another version; says the command to run
 │   ├── MarkConflict       somebody else moved the high-water marks first
 │   ├── SnapshotExpired    files of an old snapshot have been freed: take a new one
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AccessDenied",
     "ConfigError",
     "CorruptStore",
     "ExecutorError",
@@ -45,6 +50,7 @@ __all__ = [
     "MissingExtra",
     "MlrunError",
     "NotFound",
+    "NotSignedIn",
     "ObjectError",
     "QueryError",
     "RunError",
@@ -52,8 +58,10 @@ __all__ = [
     "SQLError",
     "SchemaMismatch",
     "SnapshotExpired",
+    "StoreBusy",
     "StoreClosed",
     "StoreError",
+    "StoreUnreachable",
     "StoreVersionError",
     "UntrustedPickle",
     "WhereError",
@@ -81,6 +89,14 @@ class NotFound(MlrunError, LookupError):
 
 class RunExists(MlrunError):
     """A run with this id is in the store and `resume` forbids to continue it."""
+
+
+class AccessDenied(MlrunError):
+    """A gateway does not let this caller do what was asked."""
+
+
+class NotSignedIn(AccessDenied):
+    """A gateway asks who is calling: no key was given, or it is unknown, expired or revoked."""
 
 
 class RunError(MlrunError):
@@ -164,6 +180,14 @@ class SQLError(QueryError):
 
 class StoreError(MlrunError):
     """A store cannot do what it was asked."""
+
+
+class StoreBusy(StoreError):
+    """More is asked of a store than it can answer just now; the same question may be asked again."""
+
+
+class StoreUnreachable(StoreError):
+    """A gateway does not answer: it is down, or the network between is."""
 
 
 class StoreClosed(StoreError):

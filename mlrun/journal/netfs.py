@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+from mlrun.statefolder import state_folder
+
 __all__ = ["filesystem_type", "is_network", "local_journal", "parse_mount", "parse_mountinfo"]
 
 # Shared memory, locks or WAL of these are not to be trusted between two hosts (or between a host and its guest).
@@ -65,21 +67,13 @@ def local_journal(store: Path) -> Path:
     import tempfile
 
     name = hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:16]
-    homes = [_state_home() / "mlrun"]
+    homes = [state_folder()]
     user = f"mlrun-{os.getuid()}" if hasattr(os, "getuid") else "mlrun"
     homes += [Path(base) / user for base in ("/var/tmp", tempfile.gettempdir())]
     for home in homes:
         if not is_network(home) and _ours(home):
             return home / "journal" / name
     return homes[0] / "journal" / name
-
-
-def _state_home() -> Path:
-    if found := os.environ.get("XDG_STATE_HOME"):
-        return Path(found)
-    if sys.platform == "win32":
-        return Path(os.environ["LOCALAPPDATA"])
-    return Path("~/.local/state").expanduser()
 
 
 def _ours(home: Path) -> bool:
