@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlrun.testing.postgres import PostgresServer
+    from mlrun.testing.s3 import S3Server
 
 # A slow machine is no failure: examples are counted, not timed.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -23,6 +24,9 @@ settings.load_profile("house")
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of an `xdist_group` in one process: xdist 3.8 writes the group where pytest 9.2 does not look."""
+    for item in items:  # one server for all of them, in one process
+        if item.get_closest_marker("s3") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("s3"))
     for item in items if getattr(config.option, "loadgroup", False) else ():
         mark = item.get_closest_marker("xdist_group")
         if mark is not None and not item.nodeid.endswith(suffix := f"@{mark.args[0]}"):
@@ -65,3 +69,34 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     url = postgres.database()
     yield url
     postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Start one S3 server for all tests of this process; mark them `s3`."""
+    from mlrun.testing.s3 import S3Server
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> Iterator[S3Server]:
+    """Give the server without the faults that the last test asked for."""
+    s3_server.calm()
+    yield s3_server
+    s3_server.calm()
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> Iterator[str]:
+    """Make a bucket for one test."""
+    name = s3.bucket()
+    yield name
+    s3.drop(name)
+
+
+@pytest.fixture
+def s3_url(s3: S3Server, bucket: str) -> str:
+    """Return the URL of a folder in a bucket of its own."""
+    return s3.url(bucket, "some/folder")
