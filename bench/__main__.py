@@ -26,6 +26,7 @@ WORKLOADS = {
     "charts": "series of 1M and 100M points",
     "footprint": "bytes a point",
     "trials": "hyperparameter jobs and single calls, here and on Ray",
+    "downsample": "a thousand long series on Ray",
     "crash": "SIGKILL at random moments",
 }
 

@@ -129,17 +129,23 @@ def _in_order(executor: Executor, fn: Any, work: list[Any]) -> Iterator[Any]:
 def _choose(work: tuple[list[Any], int, str]) -> list[tuple[Any, NDArray[np.float64]]]:
     """Choose the points of some series; references are read where they lie."""
     series, points, method = work
-    return [_chosen(_resolved(one), points, method) for one in series]
+    return [_chosen(one, points, method) for one in _resolved(series)]
 
 
-def _resolved(one: Any) -> Any:
-    if isinstance(one, tuple):
-        return tuple(_resolved(part) for part in one)
-    if isinstance(one, np.ndarray):
-        return one
+def _resolved(series: list[Any]) -> list[Any]:
+    """Replace references by their arrays, asking for all of them at once: each question is a round trip."""
+    parts = [part for one in series for part in (one if isinstance(one, tuple) else (one,))]
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return series
     import ray
 
-    return ray.get(one) if isinstance(one, ray.ObjectRef) else one
+    asked = [part for part in parts if isinstance(part, ray.ObjectRef)]
+    found = dict(zip(asked, ray.get(asked), strict=True))
+
+    def read(part: Any) -> Any:
+        return found[part] if isinstance(part, ray.ObjectRef) else part
+
+    return [tuple(map(read, one)) if isinstance(one, tuple) else read(one) for one in series]
 
 
 def _chosen(one: Any, points: int, method: str) -> tuple[Any, NDArray[np.float64]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .ray_worker import Place
 
-__cancelled_ = ["RayTask", "cancel_all", "end_of"]
+__all__ = ["RayTask", "cancel_all", "end_of"]
 
 _GRACE = (
     1.0  # seconds that Python code has to end itself, and its run, before its process is killed

@@ -249,8 +249,9 @@ MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
 
 
 def _refuse_foreign(connection: Connection, path: str) -> None:
-    [(application,)] = connection.rows("pragma application_id")
+    # in this order: another process may make our tables, and the id with them, between the two questions
     [(tables,)] = connection.rows("select count(*) from sqlite_master")
+    [(application,)] = connection.rows("pragma application_id")
     if tables and application != _APPLICATION_ID:
         raise StoreError(f"{path} is an SQLite database of something else")
 

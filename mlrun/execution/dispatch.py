@@ -55,7 +55,12 @@ class Dispatch:
     told: Told = field(default_factory=Told)
 
     def perform(self, task: Task, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Perform a task to its end, as often as `retry` says; returns the last outcome."""
+        """Perform a task to its end, as often as `retry` says; returns the last outcome.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: ctrl-C, SIGTERM; the run has ended as `aborted`.
+        """
+        lifecycle.install()  # SIGTERM is an exception, not this process's end with the run open
         if self.where is not None:
             check_store(self.where, self.store)
         if self.retry.count:
@@ -65,6 +70,8 @@ class Dispatch:
         else:
             outcome = self.attempt(task, values)
         self.told.tell(task, outcome)
+        if self.where is None:
+            _heed(outcome)
         return outcome
 
     def attempt(self, task: Task, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -125,6 +132,16 @@ class Dispatch:
             return watch_job(self.store, task, job, limits=self.limits, follow=follow)
         finally:
             _beside.discard(threading.current_thread())
+
+
+def _heed(outcome: Mapping[str, Any]) -> None:
+    """Go on with the interrupt that ended a run of this thread: it was meant for the whole program."""
+    if outcome["state"] != "aborted":
+        return
+    if outcome["error"] == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+    if outcome["error"] == "SIGTERM":
+        raise SystemExit(143)
 
 
 def _unsent(error: Exception) -> Any:

@@ -57,7 +57,7 @@ def watch_job(
         while (outcome := watch.look()) is None:
             if lines is not None and watch.age() > _FIRST_LINES:
                 lines.look()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         watch.stop("interrupted where it was started")
         raise
     if lines is not None and outcome.get("lines", 1) > lines.seen:

@@ -206,6 +206,27 @@ def test_abort_from_another_process_reaches_the_handler(watch: bool) -> None:
         process.communicate()
 
 
+@pytest.mark.parametrize("place", ["'local'", "executor_class('local')(2)"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "SIGTERM"])
+def test_an_interrupted_driver_aborts_its_run_and_goes_no_further(place: str, number: int) -> None:
+    process = driver(
+        "from mlrun.registry import executor_class\n"
+        f"launch.run(F(), executor={place})\nprint('went on')"
+    )
+    try:
+        view = the_run("state = 'running'")
+        time.sleep(0.5)  # it is in the handler
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "went on" not in said
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
+    assert view.refresh().state == "aborted"
+    assert view.metrics("a").height == 1
+
+
 def test_a_driver_that_is_killed_leaves_no_run_running() -> None:
     process = driver(
         "views = [launch.run(F(), watch=False) for _ in range(8)]; print('go', flush=True); time.sleep(600)"

@@ -87,6 +87,32 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
             call()
 
 
+def test_tables_that_appear_between_two_questions_are_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mlrun.db"
+    check, asked = sqlite_schema._refuse_foreign, []
+
+    class Meanwhile:
+        """A connection: after its first answer another process has made the tables."""
+
+        def __init__(self, connection: Any) -> None:
+            self.connection = connection
+
+        def rows(self, sql: str) -> Any:
+            answer = self.connection.rows(sql)
+            asked.append(sql)
+            if len(asked) == 1:
+                monkeypatch.setattr(sqlite_schema, "_refuse_foreign", check)
+                made(path, 1).close()
+            return answer
+
+    monkeypatch.setattr(sqlite_schema, "_refuse_foreign", lambda c, path: check(Meanwhile(c), path))
+    opened(path).create()
+    assert len(asked) == 2
+    assert len(rows_of(opened(path), RUNS)) == 1
+
+
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mlrun.db"
     with closing(sqlite3.connect(path)) as db:
