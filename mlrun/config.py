@@ -26,11 +26,14 @@ class Settings:
         run_id: id of the run to write to; implies `resume="allow"`.
         mode: online, offline (never talks to a network) or disabled (nothing is written).
         api_key: key for a gateway; never shown.
+        ca_file: certificates (PEM) against which a gateway's is checked; default the system's.
         executor: where functions run.
         strict: a failed artifact or result makes the run `error`.
         quiet: no line on stderr at init.
         finish_timeout: seconds that `finish()` may wait for a gateway.
         spool_max_bytes: bytes of journal that may wait; 0 for no bound (1 GB of disk stays free).
+        cache: folder for local copies of remote objects; empty for `mlrun` in the user's cache folder.
+        cache_max_bytes: bytes that these copies may take together; what is in use stays.
         max_metric_keys: distinct metric keys of one run; warned at 80 %, refused beyond.
         system_metrics: sample CPU, memory, disk, network and GPU in the background.
         system_interval: seconds between two samples.
@@ -46,11 +49,14 @@ class Settings:
     run_id: str = ""
     mode: str = "online"
     api_key: str = ""
+    ca_file: str = ""
     executor: str = ""
     strict: bool = False
     quiet: bool = False
     finish_timeout: float = 30.0
     spool_max_bytes: int = 0
+    cache: str = ""
+    cache_max_bytes: int = 10 << 30
     max_metric_keys: int = 10_000
     system_metrics: bool = True
     system_interval: float = 10.0

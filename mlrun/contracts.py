@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from mlrun.where.ast import Expr, Value
 
 __all__ = [
+    "CanAnswer",
     "CanCheck",
     "CanCompact",
     "CanDeleteRuns",
     "CanGather",
     "CanLookup",
+    "CanPresign",
     "CanSweep",
     "CanSync",
     "Finding",
@@ -260,6 +262,19 @@ class Series(Protocol):
 
 
 @runtime_checkable
+class CanAnswer(Protocol):
+    """A whole store that answers questions itself, because its parts are elsewhere: a gateway.
+
+    Law. An answer is what the question's function returns of the store behind it: the same frame, the same error class
+    with the same message. What this process has written before it asks is seen, if that can be had within two seconds.
+    """
+
+    def ask(self, noun: str, /, **arguments: Any) -> Any:
+        """Return the answer to one of `mlrun.wire.NOUNS`; arguments are those of its function, as JSON can say them."""
+        ...
+
+
+@runtime_checkable
 class CanCompact(Protocol):
     """Can merge small files and free what no version needs."""
 
@@ -283,6 +298,19 @@ class CanDeleteRuns(Protocol):
 
     def delete_runs(self, table: Table, run_ids: Sequence[str]) -> int:
         """Delete all rows of these runs; returns how many."""
+        ...
+
+
+@runtime_checkable
+class CanPresign(Protocol):
+    """Can hand out URLs by which others read or store the bytes without credentials of their own."""
+
+    def presign(self, sha256: str, *, put: bool = False, expires_s: float = 300.0) -> str:
+        """Return a URL for one GET, or with `put` one PUT, of these bytes, good for `expires_s` seconds.
+
+        It is a credential: whoever has it needs no other. Nothing is asked: the object may be absent, and nobody checks
+        the hash of what is stored by it but `check` and whoever reads with `verify`.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlrun.asking import asked, visible_ids
 from mlrun.content.naming import artifact_uri
 from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
@@ -54,6 +55,7 @@ __all__ = [
 _LONG = (TAGS, PARAMS, RESULTS, SUMMARIES)
 
 
+@asked("runs")
 def runs(
     store: Store,
     project: str | None = None,
@@ -163,6 +165,7 @@ def run_ids_of(given: Any) -> list[str]:
         ) from None
 
 
+@asked("params", run_ids=run_ids_of)
 def params(store: Store, run_ids: Any) -> pl.DataFrame:
     """Return `run_id, key, value (JSON), type`, one row per parameter, ordered by run and key."""
     with snapshot(store) as sight:
@@ -170,6 +173,7 @@ def params(store: Store, run_ids: Any) -> pl.DataFrame:
     return found.select(PARAMS.visible).sort("run_id", "key")
 
 
+@asked("projects")
 def projects(store: Store) -> pl.DataFrame:
     """Return one row per project: its record, how many runs it has and when the last one started."""
     with snapshot(store) as sight:
@@ -192,11 +196,12 @@ def projects(store: Store) -> pl.DataFrame:
     )
 
 
+@asked("logs", run_id=run_ids_of)
 def logs(store: Store, run_id: Any) -> pl.DataFrame:
     """Return the console lines of a run (or several): `run_id, time, stream, line`, oldest first."""
     from mlrun.contracts import PointFilter
 
-    ids = run_ids_of(run_id)
+    ids = visible_ids(store, run_ids_of(run_id))
     journal = read_journal(store.journal)
     view = store.series.snapshot(LOGS)
     stored = as_frame(view.scan(PointFilter(run_ids=tuple(ids))).read_all())
@@ -207,6 +212,11 @@ def logs(store: Store, run_id: Any) -> pl.DataFrame:
     )
 
 
+def _project_or_runs(of: Any) -> Any:
+    return of if of is None or isinstance(of, str) else run_ids_of(of)
+
+
+@asked("artifacts", of=_project_or_runs)
 def artifacts(store: Store, of: Any = None) -> pl.DataFrame:
     """Return the artifacts that runs made, of a project, a run (id or view) or everything; newest last.
 
@@ -247,6 +257,7 @@ def artifacts_made(sight: Snapshot) -> pl.DataFrame:
     )  # fmt: skip
 
 
+@asked("resolve")
 def resolve_run(store: Store, run_id: str) -> str:
     """Return the full id of a run given its id, a unique beginning or end of it, or the name of the newest such run.
 
@@ -258,7 +269,7 @@ def resolve_run(store: Store, run_id: str) -> str:
         raise QueryError(f"a run is named by text, not by {type(run_id).__name__}")
     run_id = clean_text(run_id)[0]
     with snapshot(store) as sight:
-        if run_id in sight.overlay.run_ids or sight.rows(RUNS, [run_id]).height:
+        if sight.knows(run_id):
             return run_id
         known = sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
     ids = known["run_id"]

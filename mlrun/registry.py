@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-__all__ = ["executor_class", "storage_class"]
+__all__ = ["app_entry", "executor_class", "storage_class"]
 
 # scheme -> (module:class, extra that brings the driver)
 _STORAGES = {
     "sqlite": ("mlrun.storage.sqlite:SQLiteRecords", ""),
     "delta": ("mlrun.storage.delta:DeltaSeries", ""),
     "file": ("mlrun.storage.files:FileObjects", ""),
+    "s3": ("mlrun.storage.objectstore:BucketObjects", ""),
+    "gs": ("mlrun.storage.objectstore:BucketObjects", ""),
+    "az": ("mlrun.storage.objectstore:BucketObjects", ""),
+    "http": ("mlrun.storage.gateway:Gateway", ""),
+    "https": ("mlrun.storage.gateway:Gateway", ""),
+    "clickhouse": ("mlrun.storage.clickhouse:ClickHouseSeries", "clickhouse"),
+    "clickhouse+chdb": ("mlrun.storage.clickhouse:ClickHouseSeries", "chdb"),
     "postgresql": ("mlrun.storage.postgres:PostgresRecords", "postgres"),
 }
 _EXECUTORS = {
@@ -31,6 +38,7 @@ _EXECUTORS = {
     "ray-job": ("mlrun.executors.ray_job:RayJobExecutor", "ray"),
     "kuberay": ("mlrun.executors.kuberay:KubeRayExecutor", "k8s"),
 }
+_APPS = {"server": ("mlrun.app.start:start", "server")}
 
 
 def storage_class(url: str) -> Any:
@@ -47,6 +55,11 @@ def storage_class(url: str) -> Any:
 def executor_class(name: str) -> Any:
     """Return the executor of that name; errors as `storage_class`."""
     return _find(name, _EXECUTORS, "mlrun.executors", "executor", url=name)
+
+
+def app_entry(name: str) -> Any:
+    """Return what starts a server of ours; errors as `storage_class`."""
+    return _find(name, _APPS, "mlrun.apps", "server", url=name)
 
 
 def _find(name: str, ours: dict[str, tuple[str, str]], group: str, what: str, *, url: str) -> Any:

@@ -6,7 +6,14 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["read_private", "state_folder", "state_home", "write_private"]
+__all__ = [
+    "keys_file",
+    "read_private",
+    "state_folder",
+    "state_home",
+    "token_file",
+    "write_private",
+]
 
 
 def state_home() -> Path:
@@ -51,3 +58,13 @@ def read_private(path: Path) -> str | None:
             return file.read()
         except (OSError, UnicodeDecodeError):
             return None
+
+
+def token_file(port: int) -> Path:
+    """Return where a gateway without keys that listens on this port of this host leaves its token."""
+    return state_folder() / "gateways" / f"{port}.token"
+
+
+def keys_file() -> Path:
+    """Return where `mlrun login` keeps keys: a JSON object, from a gateway's origin to the key for it."""
+    return state_folder() / "keys.json"

@@ -211,9 +211,7 @@ def open_store(url: str | Path | Store | None = None, *, given: Settings | None 
     if "://" in known.dbpath:
         scheme = known.dbpath.split("://", 1)[0]
         if scheme in ("http", "https"):
-            raise ConfigError(
-                f"there is no gateway in this release ({scheme}://…): a store is a folder"
-            )
+            return _gateway(known.dbpath)
         if scheme != "file":
             storage_class(known.dbpath)  # raises with what is known, or names the extra
             raise ConfigError(f"a whole store cannot be opened at {scheme}://")
@@ -237,6 +235,17 @@ def _cached(folder: Path, urls: dict[str, str]) -> Store:
         if store is None or store.is_replaced():
             # whoever still works with the old one keeps it, and with it files that are unlinked
             store = _open[key] = Store(folder, **urls)
+        return store
+
+
+def _gateway(url: str) -> Store:
+    from mlrun.gatewaystore import GatewayStore
+
+    key = (os.getpid(), url, ())
+    with _open_lock:
+        store = _open.get(key)
+        if store is None:
+            store = _open[key] = GatewayStore(url)
         return store
 
 

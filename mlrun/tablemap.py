@@ -113,9 +113,17 @@ def _frames(store: Store | None, given: Any, rows: int) -> Iterator[pl.DataFrame
 
 def _of_query(store: Store, query: str, rows: int) -> Iterator[pl.DataFrame]:
     """Yield a stored table as it is read, or the answer of a query."""
+    from mlrun.asking import answering
     from mlrun.sqlquery.answer import run_sql
+    from mlrun.sqlquery.question import answer_sql
     from mlrun.sqlquery.scans import SQL_TABLES, sql_tables
 
+    if answering(store) is not None and (name := query.strip()) in SQL_TABLES:
+        yield answer_sql(store, f"select * from {name}")
+        return
+    if answering(store) is not None:
+        yield answer_sql(store, query)
+        return
     with sql_tables(store) as tables:
         if (name := query.strip()) in SQL_TABLES:
             yield from _collected(tables[name](), rows)

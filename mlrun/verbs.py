@@ -207,11 +207,9 @@ def sql(query: str, *, store: Store | str | Path | None = None) -> pl.DataFrame:
         >>> mlrun.sql("select r.name, max(m.value) as best from runs r join metrics m using (run_id) group by 1").rows()
         [('a', 0.7)]
     """
-    from mlrun.sqlquery.answer import run_sql
-    from mlrun.sqlquery.scans import sql_tables
+    from mlrun.sqlquery.question import answer_sql
 
-    with sql_tables(_asked(store)) as tables:
-        return run_sql(query, tables)
+    return answer_sql(_asked(store), query)
 
 
 def map_table(

@@ -80,8 +80,8 @@ class RunView:
     def refresh(self) -> RunView:
         """Read the run again; returns itself."""
         with snapshot(self.store) as sight:
-            found = sight.rows(RUNS, [self.id]).to_dicts()
-            tables = {t.name: sight.rows(t, [self.id]) for t in (TAGS, PARAMS, RESULTS, SUMMARIES)}
+            tables = sight.each((RUNS, TAGS, PARAMS, RESULTS, SUMMARIES), [self.id])
+        found = tables[RUNS.name].to_dicts()
         if not found:
             raise NotFound(f"no run {self.id!r} in {self.store.url}")
         self._row = found[0]

@@ -52,14 +52,16 @@ __all__ = [
     "HEADER_PROTOCOL",
     "HEADER_REQUEST",
     "INFO",
+    "INGEST",
     "JSON",
     "LOOKUP",
     "MARKS",
     "NOUNS",
+    "OBJECT",
     "PARTS",
     "PROBLEM",
     "PROTOCOL",
-    "decode_arguments",
+    "UPLOAD",
     "encode_arguments",
     "error_of",
     "pack_parts",
@@ -84,6 +86,10 @@ MARKS = (
 APPLY = f"{API}/records/apply"  # {"ops": [["put", table, row], …]}: one transaction
 EVENTS = f"{API}/runs/{{run_id}}/events"
 
+# -- paths of the writing half; the law of uploads is in `mlrun.journal.upload` --------------------
+INGEST = f"{API}/ingest"  # POST an upload -> {"positions": {writer: …}, "refused": {writer: why}}
+OBJECT = f"{API}/objects/{{sha256}}"  # GET bytes (ranges too), HEAD, PUT pieces
+
 # -- what can be asked: noun -> form of the answer -------------------------------------------------
 NOUNS: Mapping[str, str] = {
     "artifacts": "arrow",
@@ -106,6 +112,7 @@ HEADER_PROTOCOL = "Mlrun-Protocol"
 HEADER_IDEMPOTENCY = "Idempotency-Key"
 ARROW = "application/vnd.apache.arrow.stream"
 PARTS = "application/vnd.mlrun.parts"
+UPLOAD = "application/vnd.mlrun.upload"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
@@ -175,39 +182,27 @@ def error_of(problem: Mapping[str, Any], status: int = 500) -> MlrunError:
 
 
 def encode_arguments(arguments: Mapping[str, Any]) -> bytes:
-    """Return a question's arguments as JSON; what is None is left out, a time is `{"$time": …}`."""
-    given = {k: v for k, v in arguments.items() if v is not None}
-    return json.dumps(given, ensure_ascii=False, default=_plain).encode("utf-8", "surrogatepass")
+    """Return a question's arguments as JSON; a time is ISO 8601, any other collection a list.
+
+    Raises:
+        QueryError: JSON cannot say one of them.
+    """
+    try:
+        return json.dumps(dict(arguments), default=_plain).encode()
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"this cannot be asked with: {error}") from None
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        at = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return {"$time": at.isoformat()}
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    if isinstance(value, (tuple, range)) or hasattr(value, "__iter__"):
+    if hasattr(value, "item"):  # a number of numpy's
+        return value.item()
+    if hasattr(value, "__iter__"):
         return list(value)
-    raise QueryError(f"a {type(value).__name__} cannot be asked with")
-
-
-def decode_arguments(body: bytes) -> dict[str, Any]:
-    """Return the arguments of a question.
-
-    Raises:
-        QueryError: the body is no JSON object.
-    """
-    try:
-        found = json.loads(body.decode("utf-8", "surrogatepass"), object_hook=_hook) if body else {}
-    except (ValueError, RecursionError) as error:
-        raise QueryError(f"the arguments are no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise QueryError("the arguments are a JSON object")
-    return found
-
-
-def _hook(found: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(str(found["$time"])) if set(found) == {"$time"} else found
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def pack_parts(parts: Mapping[str, bytes]) -> bytes:

@@ -48,9 +48,7 @@ def test_strangers_come_in_by_entry_points_and_never_in_place_of_ours() -> None:
 
 @pytest.mark.usefixtures("strangers")
 def test_an_unknown_name_suggests_the_nearest_and_shows_no_more_of_a_url_than_its_scheme() -> None:
-    with pytest.raises(
-        ConfigError, match=r"did you mean 'tape'.*known: delta, file, postgresql, sqlite, tape"
-    ):
+    with pytest.raises(ConfigError, match=r"did you mean 'tape'.*known: .*file, .*sqlite, tape"):
         registry.storage_class("tap://me:hunter2@host/x")
     with pytest.raises(ConfigError) as told:
         registry.storage_class("tap://me:hunter2@host/x")

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import mlrun
+from mlrun.config import settings
 from mlrun.errors import NotFound
+from mlrun.store import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import click
 
     from mlrun.store import Store
@@ -16,14 +20,27 @@ if TYPE_CHECKING:
 __all__ = ["find_runs", "the_store"]
 
 
-def the_store(ctx: click.Context, *, create: bool = False) -> Store:
+def the_store(
+    ctx: click.Context,
+    *,
+    create: bool = False,
+    dbpath: str | None = None,
+    urls: Mapping[str, str | None] | None = None,
+) -> Store:
     """Return the store of `--store`; asking questions does not make one where there is none.
+
+    Args:
+        ctx: of the command.
+        create: whether there need not be one yet.
+        dbpath: what the command itself says instead of `--store`.
+        urls: other places of its parts, by `records`, `series` and `objects`.
 
     Raises:
         NotFound: there is no store in the folder.
     """
-    store = mlrun.open_store(ctx.obj)
-    if not create and not store.folder.is_dir():
+    chosen = {f"{part}_url": url for part, url in (urls or {}).items()}
+    store = open_store(given=settings(dbpath=dbpath or ctx.obj, **chosen))
+    if not create and not store.exists():
         raise NotFound(f"no store in {store.folder}: give --store PATH or set MLRUN_DBPATH")
     return store
 

@@ -37,6 +37,7 @@ _COMMANDS = {
     "export": ("transfers:export", "Write runs to a folder or a .tar."),
     "import": ("transfers:import_", "Read runs from an export."),
     "compact": ("care:compact", "Absorb the journal, merge files, free what is past its time."),
+    "server": ("server:server", "Serve the store to others over HTTP."),
     "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),
     "doctor": ("care:doctor", "Check every file of the store; repair what can be repaired."),
     "version": ("version:version", "Print the version."),

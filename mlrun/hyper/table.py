@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mlrun.asking import asked
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES
 from mlrun.tracking.runconfig import RunConfig, tree_of
 
@@ -77,6 +78,7 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     return pl.Series(name, texts, pl.String)
 
 
+@asked("iterations")
 def stored_iterations(store: Store, run_id: str) -> pl.DataFrame:
     """Return the iteration table of a stored run: its children that have a number, live ones included.
 

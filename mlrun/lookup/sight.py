@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlrun.asking import answering
 from mlrun.journal.snapshot import JournalSnapshot, read_journal
 from mlrun.lookup.norecords import NoRecords
 from mlrun.lookup.overlay import Overlay, load_overlay, record_frame
@@ -18,7 +19,7 @@ from mlrun.where.ast import names_in
 from mlrun.where.frames import RunFrames, select_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from mlrun.contracts import RecordsView, RunQuery
     from mlrun.store import Store
@@ -69,6 +70,14 @@ class Snapshot:
         if not pending or (run_ids is not None and len(settled) == len(run_ids)):
             return stored
         return stored.vstack(_only(self._pending(table, run_ids), stored.columns))
+
+    def each(self, tables: Iterable[Table], run_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """Return the rows of these runs of several tables, by the table's name."""
+        return {table.name: self.rows(table, run_ids) for table in tables}
+
+    def knows(self, run_id: str) -> bool:
+        """Whether anything is known of a run of exactly this id."""
+        return run_id in self.overlay.run_ids or self.rows(RUNS, [run_id]).height > 0
 
     def _pending(self, table: Table, run_ids: Sequence[str] | None) -> pl.DataFrame:
         found = self.overlay.frame(table)
@@ -139,7 +148,13 @@ def _nothing(table: Table) -> pl.DataFrame:
 
 @contextmanager
 def snapshot(store: Store) -> Iterator[Snapshot]:
-    """Open one consistent sight of the store."""
+    """Open one consistent sight of the store: of a gateway's through it, of some projects' only those."""
+    if answering(store) is not None:
+        from mlrun.lookup.remote import RemoteSight
+
+        yield RemoteSight(store)
+        return
+    only = getattr(store, "only_projects", None)
     if not store.exists():
         yield Snapshot(JournalSnapshot(store.journal), NoRecords(), Overlay())
         return
@@ -147,7 +162,12 @@ def snapshot(store: Store) -> Iterator[Snapshot]:
     with store.records.read() as view:
         overlay = load_overlay(journal, view)
         warn_of_damage(journal.findings)
-        yield Snapshot(journal, view, overlay)
+        if only is None:
+            yield Snapshot(journal, view, overlay)
+            return
+        from mlrun.lookup.restricted import RestrictedSight
+
+        yield RestrictedSight(journal, view, overlay, only)
 
 
 def as_frame(arrow: Any) -> pl.DataFrame:

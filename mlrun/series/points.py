@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
+from mlrun.asking import asked, visible_ids
 from mlrun.contracts import Finding, PointFilter
 from mlrun.errors import CorruptStore, SnapshotExpired
 from mlrun.journal.snapshot import read_journal
@@ -38,6 +39,17 @@ _TRIES = 3
 _SINGLE = 16  # so few series are read one by one, without the text that tells them apart
 
 
+def _ids(given: Any) -> list[str]:
+    from mlrun.query import run_ids_of
+
+    return run_ids_of(given)
+
+
+def _names(keys: Any) -> Any:
+    return keys if keys is None or isinstance(keys, str) else list(keys)
+
+
+@asked("metrics", run_ids=_ids, keys=_names, table=lambda table: table.name)
 def metrics(
     store: Store,
     run_ids: Any,
@@ -71,9 +83,8 @@ def metrics(
     Raises:
         QueryError: an argument has no meaning.
     """
-    from mlrun.query import run_ids_of
-
-    query = parse_query(run_ids_of(run_ids), keys, points, x, start, end, method, last)
+    ids = visible_ids(store, _ids(run_ids))
+    query = parse_query(ids, keys, points, x, start, end, method, last)
     for attempt in range(_TRIES):
         sight = Sight(store, table)
         try:

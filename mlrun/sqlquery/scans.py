@@ -51,6 +51,7 @@ class _Tables:
         every = sight.rows(RUNS, None)
         self._gone = every.filter(pl.col("deleted_at").is_not_null())["run_id"].to_list()
         self._runs = every.filter(pl.col("deleted_at").is_null())
+        self._only: frozenset[str] | None = getattr(store, "only_projects", None)
 
     def runs(self) -> pl.LazyFrame:
         length = (pl.col("finished_at") - pl.col("started_at")).alias("duration")
@@ -114,4 +115,10 @@ class _Tables:
         return pl.concat(parts)
 
     def _kept(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        if (
+            self._only is not None
+        ):  # the project is what files are sorted by, the run is what counts
+            if "project" in frame.collect_schema().names():
+                frame = frame.filter(pl.col("project").is_in(sorted(self._only)))
+            return frame.filter(pl.col("run_id").is_in(self._runs["run_id"].to_list()))
         return frame.filter(~pl.col("run_id").is_in(self._gone)) if self._gone else frame

@@ -1,0 +1,57 @@
+"""What a gateway is started with: where it listens, what it serves, and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+__all__ = ["Options", "is_loopback"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one gateway process.
+
+    Attributes:
+        host, port: where it listens; port 0 takes any that is free.
+        flight_port: of Arrow Flight; 0 takes any, None starts none.
+        tls_cert, tls_key: PEM files; both or none.
+        hosts: names by which others reach it, beside its own; what `Host` may say.
+        origins: pages that may call it from a browser (CORS); none by default.
+        threads: answers that are worked out at once.
+        waiting: requests that may wait for one of them; more get 503 and `Retry-After`.
+        max_body: bytes of a question or a change (ingest and objects have their own).
+        max_rows: rows of one page.
+        sql_seconds, sql_bytes, sql_rows, sql_children: what one query of a caller may take, and how many run at once.
+        drain_seconds: how long a stop waits for requests that have begun.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 3001
+    flight_port: int | None = 50051
+    tls_cert: str = ""
+    tls_key: str = ""
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    threads: int = 8
+    waiting: int = 256
+    max_body: int = 16 << 20
+    max_rows: int = 10_000
+    sql_seconds: float = 30.0
+    sql_bytes: int = 2 << 30
+    sql_rows: int = 5_000_000
+    sql_children: int = 2
+    drain_seconds: float = 20.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this host's own, which no other can reach.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

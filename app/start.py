@@ -1,0 +1,33 @@
+"""How the command line starts a gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .options import Options
+from .server import serve
+
+if TYPE_CHECKING:
+    from mlrun.store import Store
+
+__all__ = ["start"]
+
+
+def start(
+    store: Store,
+    *,
+    no_flight: bool = False,
+    flight_port: int | None = None,
+    allow_host: tuple[str, ...] = (),
+    allow_origin: tuple[str, ...] = (),
+    log_level: str = "info",
+    **given: Any,
+) -> None:
+    """Serve a store with what the command line says."""
+    options = Options(
+        flight_port=None if no_flight else flight_port,
+        hosts=allow_host,
+        origins=allow_origin,
+        **given,
+    )
+    serve(store, options, log_level=log_level)
