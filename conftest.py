@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mlrun.testing.clickhouse import ClickHouseServer
     from mlrun.testing.postgres import PostgresServer
     from mlrun.testing.s3 import S3Server
 
@@ -100,3 +101,20 @@ def bucket(s3: S3Server) -> Iterator[str]:
 def s3_url(s3: S3Server, bucket: str) -> str:
     """Return the URL of a folder in a bucket of its own."""
     return s3.url(bucket, "some/folder")
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickHouseServer]:
+    """Start one ClickHouse for all tests of this process; mark them `clickhouse`, and `xdist_group("clickhouse")`."""
+    from mlrun.testing.clickhouse import ClickHouseServer
+
+    with ClickHouseServer() as server:
+        yield server
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse: ClickHouseServer) -> Iterator[str]:
+    """Name a database for one test."""
+    url = clickhouse.database()
+    yield url
+    clickhouse.drop(url)

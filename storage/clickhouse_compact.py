@@ -1,0 +1,118 @@
+"""Upkeep of a table in ClickHouse: deleting runs, freeing their rows, keeping its log short.
+
+ClickHouse merges parts by itself. Deleted rows stay for snapshots that were taken before, until `compact` frees them;
+from then on such a snapshot is refused. A kill between two steps leaves rows that are deleted and not yet freed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlrun.arrowmemory import empty_table
+from mlrun.contracts import PointFilter
+from mlrun.ids import now_us
+
+from .clickhouse_scan import Clauses, count
+from .clickhouse_schema import COMMIT, DATA, FREED, GONE, MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .clickhouse_log import Line, State, TableLog
+
+__all__ = ["compact", "delete_runs"]
+
+_LONG_LOG = 2_000  # lines that are worth a mutation to be rid of
+
+
+def delete_runs(log: TableLog, run_ids: Sequence[str]) -> int:
+    """Hide all rows of these runs from now on; returns how many there are."""
+    found = 0
+
+    def make(state: State) -> tuple[Any, list[Line]] | None:
+        nonlocal found
+        clauses = Clauses()
+        clauses.add_sight(log, state, run_ids)
+        clauses.add_filter(PointFilter(run_ids=tuple(run_ids)), log.table)
+        found = count(log, state, clauses)
+        when = now_us()
+        lines = [(GONE, run_id, when) for run_id in dict.fromkeys(run_ids)]
+        return (empty_table(log.table.schema), lines) if found else None
+
+    if run_ids and log.state().made:
+        log.commit(make)
+    return found
+
+
+def compact(log: TableLog, *, keep_hours: float) -> dict[str, int]:
+    """Free what was deleted long enough ago, shorten the log, merge parts; see `ClickHouseSeries.compact`."""
+    counts = {"files_merged": 0, "files_written": 0, "files_freed": 0}
+    if not log.state().made:
+        return counts
+    before = _parts(log)
+    _free(log, now_us() - int(keep_hours * 3_600_000_000))
+    _shorten(log)
+    log.client.command(f"OPTIMIZE TABLE {log.name}")
+    after = _parts(log)
+    counts["files_merged"], counts["files_written"] = len(before - after), len(after - before)
+    return counts
+
+
+def _parts(log: TableLog) -> set[str]:
+    found = log.client.rows(
+        "SELECT name FROM system.parts WHERE database = {database:String} AND table = {table:String} AND active",
+        {"database": log.client.database, "table": log.table.name},
+    )
+    return {part for (part,) in found}
+
+
+def _free(log: TableLog, before: int) -> None:
+    """Free rows of runs that were deleted before an instant, in microseconds."""
+    lines = log.client.rows(
+        f"SELECT mlrun_name AS name, mlrun_commit AS commit, mlrun_number AS at FROM {log.name} "
+        f"WHERE mlrun_kind = {GONE} ORDER BY commit"
+    )
+    recent = [commit for _, commit, at in lines if at > before]
+    due = [(word, commit) for word, commit, _ in lines if not recent or commit < min(recent)]
+    if not due:
+        return
+    upto = due[-1][1]
+    log.commit(lambda _: (empty_table(log.table.schema), [(FREED, "", upto)]))
+    gone = dict(due)  # ascending: the last deletion of a run counts
+    log.client.command(
+        f"ALTER TABLE {log.name} DELETE WHERE mlrun_kind = {DATA} AND "
+        "mlrun_commit <= transform(run_id, {gone:Array(String)}, {gone_at:Array(UInt64)}, toUInt64(0))",
+        {"gone": list(gone), "gone_at": list(gone.values())},
+        mutations_sync=2,
+    )
+    # only when no row of theirs is left anywhere: else those would come back
+    _drop_lines(log, GONE, upto)
+
+
+def _shorten(log: TableLog) -> None:
+    """Say all marks again in one commit, and drop the lines that said them before."""
+    if log.table.name == "metrics":
+        return
+    [(lines,)] = log.client.rows(
+        f"SELECT toInt64(count()) AS number FROM {log.name} WHERE mlrun_kind IN ({COMMIT}, {MARK})"
+    )
+    if lines < _LONG_LOG + 2 * len(log.state().marks):
+        return
+    upto = 0
+
+    def make(state: State) -> tuple[Any, list[Line]]:
+        nonlocal upto
+        upto = state.commit
+        return empty_table(log.table.schema), [(MARK, w, n) for w, n in state.marks.items()]
+
+    log.commit(make)
+    _drop_lines(log, COMMIT, upto)
+    _drop_lines(log, MARK, upto)
+
+
+def _drop_lines(log: TableLog, kind: int, upto: int) -> None:
+    log.client.command(
+        f"DELETE FROM {log.name} WHERE mlrun_kind = {kind} AND mlrun_commit <= {{upto:UInt64}}",
+        {"upto": upto},
+        lightweight_deletes_sync=2,
+    )
