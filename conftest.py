@@ -45,6 +45,7 @@ def own_folder(
     for name in [n for n in os.environ if n.startswith("MLRUN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLRUN_QUIET", "1")
+    monkeypatch.setenv("MLRUN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     if "mlrun.tracking.lifecycle" in sys.modules:

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-__all__ = ["with_secrets", "without_secrets"]
+__all__ = ["is_secret_option", "with_secrets", "without_secrets"]
 
-_SECRET_OPTIONS = frozenset({"password", "sslpassword", "secret_access_key", "session_token"})
+_SECRET_OPTIONS = frozenset(
+    {
+        "account_key", "client_secret", "password", "sas_key", "secret_access_key", "service_account_key",
+        "session_token", "sslpassword",
+    }
+)  # fmt: skip
 _known: dict[str, str] = {}  # URL without secrets -> as it was given, in this process
 
 
@@ -35,7 +40,15 @@ def with_secrets(url: str) -> str:
     for given in (here.records_url, here.series_url, here.objects_url):
         if given and _stripped(given) == url:
             return given
+        # series in a bucket go by the bucket's URL, too
+        if given and f"delta+{_stripped(given)}" == url:
+            return f"delta+{given}"
     return url
+
+
+def is_secret_option(name: str) -> bool:
+    """Tell whether an option of this name, in the query of a URL, is a credential."""
+    return name.lower() in _SECRET_OPTIONS
 
 
 def _stripped(url: str) -> str:
@@ -43,7 +56,7 @@ def _stripped(url: str) -> str:
     user, at, place = parts.netloc.rpartition("@")
     kept = parts._replace(netloc=user.partition(":")[0] + at + place)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    public = [(k, v) for k, v in options if k.lower() not in _SECRET_OPTIONS]
+    public = [(k, v) for k, v in options if not is_secret_option(k)]
     if public != options:
         kept = kept._replace(query=urlencode(public))
     return url if kept == parts else urlunsplit(kept)

@@ -122,7 +122,7 @@ class S3Server:
             path: a regular expression searched in path and query; "" for any.
             times: how many requests.
             how: a status such as "503" that is answered instead; "cut" to serve the request and close the connection
-                without an answer; "refuse" to close it unserved.
+                without an answer; "half" to close it in the middle of the answer's body; "refuse" to close it unserved.
             skip: how many matching requests pass first.
         """
         self._control("fail", method=method, path=path, times=times, how=how, skip=skip)

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class _Faults:
         how = self._fault(environ["REQUEST_METHOD"], f"{path}?{query}" if query else path)
         if how is None:
             return self._app(environ, start)
+        if how == "half":
+            return self._half(environ, start)
         if how == "cut":
             list(self._app(environ, lambda *_: lambda _: None))
         if how in {"cut", "refuse"}:
@@ -51,6 +54,18 @@ class _Faults:
         answer = _ERROR.format(code=_CODES.get(how, "Error")).encode()
         start(f"{how} Error", [("Content-Length", str(len(answer)))])
         return [answer]
+
+    def _half(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        told: list[Any] = []
+
+        def tell(*answer: Any) -> Callable[[bytes], None]:
+            told.extend(answer)
+            return lambda _: None
+
+        body = b"".join(self._app(environ, tell))
+        start(*told[:2])
+        yield body[: len(body) // 2]
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
     def _fault(self, method: str, path: str) -> str | None:
         with self._lock:
@@ -90,7 +105,8 @@ class _Faults:
     def _do_age(self, bucket: str, key: str, seconds: float) -> None:
         found = _buckets()[bucket]
         for name in [key] if key else list(found.keys):
-            found.keys[name].last_modified -= timedelta(seconds=seconds)
+            with suppress(KeyError):  # gone since
+                found.keys[name].last_modified -= timedelta(seconds=seconds)
 
 
 def _backend() -> Any:
