@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 import cloudpickle
 
 from mlrun.execution.environment import environment
+from mlrun.execution.pickling import dump
 from mlrun.tracking.lifecycle import install, outcome_of
 
 __all__ = ["main", "pack_failure"]
@@ -70,7 +71,7 @@ def _answer(call: bytes) -> bytes:
         fn, args, around = pickle.loads(call)
         with environment(*around):
             value = fn(*args)
-        return b"v" + bytes(cloudpickle.dumps(value, protocol=5))
+        return b"v" + dump(value)
     except SystemExit as error:
         if outcome_of(error)[0] == "aborted":  # it was told to go
             raise

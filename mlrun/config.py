@@ -82,6 +82,10 @@ class Settings:
         return Path(self.dbpath).expanduser().absolute()
 
 
+_KINDS = {f.name: type(f.default) for f in fields(Settings)}
+_VARIABLES = {name: f"MLRUN_{name.upper()}" for name in _KINDS}
+
+
 def settings(**arguments: Any) -> Settings:
     """Return the settings that hold here and now; `arguments` that are None do not count.
 
@@ -96,19 +100,19 @@ def settings(**arguments: Any) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"mlrun.toml: {error}") from error
         found = _with(found, table, "mlrun.toml")
-    known = {f.name for f in fields(Settings)}
     # an empty variable is an unset one: `MLRUN_DBPATH= python train.py` must not make the working folder a store
-    env = {n: value for n in known if (value := os.environ.get(f"MLRUN_{n.upper()}"))}
+    env = {n: value for n, v in _VARIABLES.items() if (value := os.environ.get(v))}
     found = _with(found, env, "environment")
     return _with(found, {k: v for k, v in arguments.items() if v is not None}, "arguments")
 
 
 def _with(base: Settings, table: dict[str, Any], source: str) -> Settings:
-    kinds = {f.name: type(f.default) for f in fields(Settings)}
+    if not table:
+        return base
     for name in table:
-        if name not in kinds:
-            raise ConfigError(f"{source}: unknown setting {name!r}{did_you_mean(name, kinds)}")
-    values = {name: _cast(name, value, kinds[name], source) for name, value in table.items()}
+        if name not in _KINDS:
+            raise ConfigError(f"{source}: unknown setting {name!r}{did_you_mean(name, _KINDS)}")
+    values = {name: _cast(name, value, _KINDS[name], source) for name, value in table.items()}
     out = replace(base, **values)
     if out.mode not in _MODES:
         raise ConfigError(f"{source}: mode must be one of {', '.join(_MODES)}, not {out.mode!r}")

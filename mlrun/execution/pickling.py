@@ -1,7 +1,12 @@
-"""Pickles of calls: what the other side can import goes by name, everything else by value."""
+"""Pickles of calls: what the other side can import goes by name, everything else by value.
+
+A slice of an Arrow table holds the buffers of the whole one, and Arrow pickles them all: ten rows of a gigabyte would
+travel as a gigabyte. Such a slice is cut out before.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -14,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
-__all__ = ["dump_call"]
+__all__ = ["dump", "dump_call"]
+
+_SLACK = 4096  # bytes of buffers beyond what is used of them, which may travel along
 
 
 def dump_call(fn: Callable[..., Any], args: Sequence[Any], *more: Any) -> bytes:
@@ -23,13 +30,62 @@ def dump_call(fn: Callable[..., Any], args: Sequence[Any], *more: Any) -> bytes:
     Raises:
         ExecutorError: something of it cannot be pickled; the message says what.
     """
-    import cloudpickle
-
     with _by_value([fn, *args]):
         try:
-            return bytes(cloudpickle.dumps((fn, tuple(args), *more), protocol=5))
+            return dump((fn, tuple(args), *more))
         except Exception as error:
             raise ExecutorError(_complaint(fn, args, error)) from error
+
+
+def dump(value: Any) -> bytes:
+    """Pickle a value, with cloudpickle; slices of Arrow data without the rest."""
+    with io.BytesIO() as file:
+        _pickler()(file, protocol=5).dump(value)
+        return file.getvalue()
+
+
+@cache
+def _pickler() -> type[Any]:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Cuts slices of Arrow data out."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj).__module__ == "pyarrow.lib" and _is_slice(obj):
+                return _read_stream, (_as_stream(obj), type(obj).__name__)
+            return super().reducer_override(obj)
+
+    return Pickler
+
+
+def _is_slice(value: Any) -> bool:
+    """Whether an Arrow table, batch or array holds far more memory than it shows."""
+    held = getattr(value, "get_total_buffer_size", None)
+    return held is not None and held() > 2 * value.nbytes + _SLACK
+
+
+def _as_stream(value: Any) -> bytes:
+    import pyarrow as pa
+
+    rows = value if hasattr(value, "schema") else pa.table({"": value})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
+    return bytes(sink.getvalue())
+
+
+def _read_stream(data: bytes, kind: str) -> Any:
+    import pyarrow as pa
+
+    stream = pa.ipc.open_stream(data)
+    if kind == "RecordBatch":
+        return stream.read_next_batch()
+    table = stream.read_all()
+    if kind == "Table":
+        return table
+    column = table.column(0)
+    return column if kind == "ChunkedArray" else column.combine_chunks()
 
 
 def _complaint(fn: Callable[..., Any], args: Sequence[Any], error: Exception) -> str:

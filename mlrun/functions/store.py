@@ -8,7 +8,9 @@ whatever other tags it got; a version that is stored already and merely run agai
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from mlrun.errors import ConfigError, NotFound, did_you_mean
 from mlrun.functions.hashing import content_hash
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["delete_versions", "find_version", "get_spec", "list_versions", "save_version"]
 
 _LARGEST = 32 << 20  # characters of a stored function
+_FRESH = 2.0  # seconds that a version which was found stored need not be looked for again
+
+_found: WeakKeyDictionary[Store, dict[tuple[str, ...], float]] = WeakKeyDictionary()
 
 
 def save_version(store: Store, spec: FunctionSpec, tag: str | None = None) -> str:
@@ -45,7 +50,7 @@ def save_version(store: Store, spec: FunctionSpec, tag: str | None = None) -> st
     digest = content_hash(spec)
     place = {"project": spec.project, "name": spec.name}
     version = {**place, "hash": digest}
-    known = bool(store.records.lookup(FUNCTIONS, version))
+    known = _is_stored(store, version)
     if known and tag is None:
         return digest
     now = now_us()
@@ -59,6 +64,20 @@ def save_version(store: Store, spec: FunctionSpec, tag: str | None = None) -> st
         )
     store.records.apply(ops)
     return digest
+
+
+def _is_stored(store: Store, version: dict[str, str]) -> bool:
+    """Whether a version is there; somebody who runs it in a loop does not ask the store every time."""
+    recent = _found.setdefault(store, {})
+    key, now = tuple(version.values()), time.monotonic()
+    if now - recent.get(key, -_FRESH) < _FRESH:
+        return True
+    known = bool(store.records.lookup(FUNCTIONS, version))
+    if known:
+        if len(recent) > 1000:
+            recent.clear()
+        recent[key] = now
+    return known
 
 
 def _text(spec: FunctionSpec) -> str:
@@ -188,5 +207,6 @@ def delete_versions(store: Store, project: str, name: str) -> int:
         return 0
     place = {"project": project, "name": name}
     count = len(store.records.lookup(FUNCTIONS, place))
+    _found.pop(store, None)
     store.records.apply([("del", FUNCTIONS.name, place), ("del", FUNCTION_TAGS.name, place)])
     return count

@@ -60,6 +60,18 @@ class ValuesConformance(Opened):
         assert kinds == ["polars.DataFrame", "numpy.ndarray", "str"]
         assert executor.submit(calls.add, pl.Series([1]), 2).result(self.patience).to_list() == [3]
 
+    def test_a_slice_travels_without_the_rest(self, executor: Any) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        whole = pa.table({"x": np.zeros(200_000), "text": ["abc"] * 200_000})
+        part = whole.slice(100_000, 3)
+        for value in (part, part.to_batches()[0], part["x"], part["text"].chunk(0)):
+            held, back = executor.submit(_held_by, {"deep": [value]}).result(self.patience)
+            assert held < 10_000
+            assert back.equals(value)
+            assert back.get_total_buffer_size() < 10_000
+
     def test_a_result_may_be_anything_that_pickles(self, executor: Any) -> None:
         assert executor.submit(complex, 1, 2).result(self.patience) == 1 + 2j
         assert executor.submit(_echo, {1: {2, 3}}).result(self.patience)[1] == {1: {2, 3}}
@@ -139,6 +151,11 @@ def _total(array: Any) -> float:
 
 def _total_of_a(frame: Any) -> float:
     return float(frame["a"].sum())
+
+
+def _held_by(given: Any) -> tuple[int, Any]:
+    [value] = given["deep"]
+    return value.get_total_buffer_size(), value
 
 
 def _frame(rows: int) -> Any:

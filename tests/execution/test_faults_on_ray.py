@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,10 @@ def test_a_result_without_a_json_form_is_the_same_run_as_in_this_process(
     assert there.outputs.keys() == here.outputs.keys()
 
 
+def is_running(view: RunView) -> bool:
+    return view.refresh().state == "running"
+
+
 def sleepy() -> None:
     time.sleep(60)
 
@@ -130,7 +135,7 @@ def test_a_run_that_waits_for_room_is_aborted_before_it_begins(
 ) -> None:
     holders = [start(sleepy, executor=ray_session, watch=False) for _ in range(2)]
     for view in holders:
-        wait_until(lambda view=view: view.refresh().state == "running")
+        wait_until(partial(is_running, view))
     waiting = start(sleepy, executor=ray_session, watch=False)
     time.sleep(0.5)
     assert waiting.refresh().state == "pending"
