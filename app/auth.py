@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotation
 
 from mlrun.errors import AccessDenied, NotSignedIn
+from mlrun.ids import now_us
 from mlrun.lookup.restricted import ProjectsOnly
+
+from .keys import ACTIONS, ROLE_ACTIONS, Keys
+from .oidc import Oidc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,14 +30,12 @@ if TYPE_CHECKING:
 
     from .gateway import Gateway
 
-__all__ = ["ACTIONS", "ROLES", "Auth", "Caller", "caller_of", "token_in"]
+__all__ = ["Auth", "Caller", "caller_of", "token_in"]
 
-ACTIONS = ("read", "write", "admin")
 _CACHED = 10_000
 _FRESH_SECONDS = (
     5.0  # after which a key that was revoked by another gateway process is refused here too
 )
-ROLES = {"viewer": ("read",), "editor": ("read", "write"), "admin": ACTIONS}
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class Caller:
     """Somebody who has proved who they are.
 
     Attributes:
-        name: for the audit log: `local`, `key:<prefix>`, `user:<name>`.
+        name: for the audit log: `local`, `key:<user>/<prefix>`, `oidc:<user>`.
         server: role for every project, or empty.
         roles: role by project.
         scopes: actions that the key is good for, whatever the role.
         address: where the request came from.
         at: the URL by which the gateway was called.
+        expires_at: when what they proved it with is no longer good, in microseconds since 1970.
     """
 
     name: str
@@ -55,14 +58,15 @@ class Caller:
     scopes: frozenset[str] = frozenset(ACTIONS)
     address: str = ""
     at: str = ""
+    expires_at: int | None = None
 
     def may(self, action: str, project: str | None = None) -> bool:
         """Whether the caller may do that in a project; None means on the whole server."""
         if action not in self.scopes:
             return False
-        if action in ROLES.get(self.server, ()):
+        if action in ROLE_ACTIONS.get(self.server, ()):
             return True
-        return project is not None and action in ROLES.get(self.roles.get(project, ""), ())
+        return project is not None and action in ROLE_ACTIONS.get(self.roles.get(project, ""), ())
 
     def need(self, action: str, project: str | None = None) -> None:
         """Refuse unless `may`.
@@ -80,6 +84,10 @@ class Caller:
             return None
         return frozenset(project for project in self.roles if self.may(action, project))
 
+    def changes(self, store: Store) -> Any:
+        """Return the store with only the projects that this caller may write to."""
+        return ProjectsOnly(store, self.projects("write"), self.at)
+
     def seen(self, store: Store) -> Any:
         """Return the store as this caller sees it."""
         return ProjectsOnly(store, self.projects("read"), self.at)
@@ -95,7 +103,13 @@ class Auth:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._cache: dict[bytes, tuple[float, Caller]] = {}
+        self._oidc = Oidc(gateway.options) if gateway.options.oidc_issuer else None
         self.local_token = ""  # set at the start of a gateway that has no key yet
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of the store."""
+        return Keys(self._gateway.store.records)
 
     async def known(self, token: str | None, address: str = "") -> Caller:
         """Return who has this token, as `caller` does; what was told a moment ago is told again without a question."""
@@ -107,12 +121,15 @@ class Auth:
             found = await self._gateway.work(self.caller, token)
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
-            self._cache[digest] = (time.monotonic() + _FRESH_SECONDS, found)
+            left = _FRESH_SECONDS
+            if found.expires_at is not None:
+                left = min(left, (found.expires_at - now_us()) / 1e6)
+            self._cache[digest] = (time.monotonic() + left, found)
         return replace(found, address=address)
 
     def has_keys(self) -> bool:
-        """Whether somebody has made a key for this store."""
-        return False
+        """Whether somebody can be known who is not a program of this user; asks the store."""
+        return self._oidc is not None or self.keys.any()
 
     def forget(self) -> None:
         """Ask the store anew for everybody: keys or roles have changed."""
@@ -128,7 +145,15 @@ class Auth:
             raise NotSignedIn("this gateway asks for a key: `mlrun login URL`, or MLRUN_API_KEY")
         if self.local_token and _same(self.local_token, token):
             return Caller("local", server="admin", address=address)
-        raise NotSignedIn("the gateway does not know this key: `mlrun login URL`, or MLRUN_API_KEY")
+        if self._oidc is not None and token.count(".") == 2:
+            user, until = self._oidc.user_of(token)
+            server, roles = self.keys.roles_of(user)
+            return Caller(f"oidc:{user}", server, roles, address=address, expires_at=until)
+        found = self.keys.check(token)
+        return Caller(
+            f"key:{found.name}", found.server, found.roles, found.scopes, address,
+            expires_at=found.expires_at,
+        )  # fmt: skip
 
 
 def _same(known: str, given: str) -> bool:

@@ -24,6 +24,9 @@ class Options:
         max_rows: rows of one page.
         sql_seconds, sql_bytes, sql_rows, sql_children: what one query of a caller may take, and how many run at once.
         drain_seconds: how long a stop waits for requests that have begun.
+        oidc_issuer, oidc_audience: whose tokens are taken besides keys, and for whom they must be made.
+        oidc_jwks: where the issuer's keys are; default what its configuration document says.
+        oidc_claim: which claim names the user.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +45,10 @@ class Options:
     sql_rows: int = 5_000_000
     sql_children: int = 2
     drain_seconds: float = 20.0
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_jwks: str = ""
+    oidc_claim: str = "email"
 
 
 def is_loopback(host: str) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import socket
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +21,11 @@ from .gateway import Gateway
 from .logs import log, set_up
 from .options import Options, is_loopback
 from .problems import Problem, install
+from .routes_access import router as access
 from .routes_ask import router as ask
+from .routes_change import router as change
 from .routes_health import router as health
+from .routes_runs import router as runs
 from .shell import Shell
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     install(app)
-    for router in (health, ask):
+    for router in (health, ask, runs, change, access):
         app.include_router(router)
     for part in gateway.parts:
         if part.router is not None:
@@ -122,8 +123,20 @@ class _Server(uvicorn.Server):
         self.should_exit = True  # and no more: a stop that was asked for ends with exit code 0
 
 
-def serve(store: Store, options: Options, *, log_level: str = "info") -> None:
+def serve(
+    store: Store,
+    options: Options,
+    *,
+    log_level: str = "info",
+    listening: Callable[[dict[str, Any]], None] = lambda told: None,
+) -> None:
     """Serve a store until a signal ends it.
+
+    Args:
+        store: what is served.
+        options: see there.
+        log_level: of the log on stderr.
+        listening: told `url`, `store`, `access` and the ports, once it listens.
 
     Raises:
         ConfigError: the address is another host's to reach, and no key has been made; or TLS has half of its files.
@@ -149,7 +162,8 @@ def serve(store: Store, options: Options, *, log_level: str = "info") -> None:
         h11_max_incomplete_event_size=64 << 10,
     )
     try:
-        _Server(config, gateway, lambda: _say(gateway, options, port, bool(token))).run([bound])
+        told = lambda: listening(_say(gateway, options, port, bool(token)))  # noqa: E731
+        _Server(config, gateway, told).run([bound])
     finally:
         bound.close()
         if token:
@@ -186,11 +200,11 @@ def _first_token(gateway: Gateway, port: int) -> str:
     return token
 
 
-def _say(gateway: Gateway, options: Options, port: int, open_here: bool) -> None:
+def _say(gateway: Gateway, options: Options, port: int, open_here: bool) -> dict[str, Any]:
     scheme = "https" if options.tls_cert else "http"
     shown = f"[{options.host}]" if ":" in options.host else options.host
     url = f"{scheme}://{shown}:{port}"
     who = "programs of this user are let in" if open_here else "callers need a key"
-    log.info("serving", extra={"fields": {"url": url, "store": gateway.store.url, "access": who}})
-    if sys.stderr.isatty() and not os.environ.get("MLRUN_QUIET"):
-        sys.stderr.write(f"mlrun: serving {gateway.store.url} at {url}; {who}\n")
+    told = {"url": url, "store": gateway.store.url, "access": who, **gateway.ports}
+    log.info("serving", extra={"fields": told})
+    return told

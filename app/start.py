@@ -8,6 +8,8 @@ from .options import Options
 from .server import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlrun.store import Store
 
 __all__ = ["start"]
@@ -21,6 +23,7 @@ def start(
     allow_host: tuple[str, ...] = (),
     allow_origin: tuple[str, ...] = (),
     log_level: str = "info",
+    listening: Callable[[dict[str, Any]], None] = lambda told: None,
     **given: Any,
 ) -> None:
     """Serve a store with what the command line says."""
@@ -30,4 +33,4 @@ def start(
         origins=allow_origin,
         **given,
     )
-    serve(store, options, log_level=log_level)
+    serve(store, options, log_level=log_level, listening=listening)

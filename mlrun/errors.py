@@ -13,6 +13,7 @@ MlrunError
 │   └── JobLost            … died with the process that ran it
 ├── ExecutorError          an executor cannot do what it was asked, or cannot be reached
 ├── SchemaMismatch         a table lacks, or has, the wrong columns
+├── UploadRefused          a gateway cannot make sense of what it was sent
 ├── QueryError             a question cannot be understood
 │   ├── WhereError         … in `where`, `order_by` or `columns`; points at the place
 │   └── SQLError           … in `sql()`
@@ -64,6 +65,7 @@ __all__ = [
     "StoreUnreachable",
     "StoreVersionError",
     "UntrustedPickle",
+    "UploadRefused",
     "WhereError",
     "did_you_mean",
 ]
@@ -141,6 +143,10 @@ class SchemaMismatch(MlrunError, ValueError):
         if extra := sorted(unknown):
             parts.append(f"unknown columns: {', '.join(extra)}")
         return cls(f"table {table!r}: " + "; ".join(parts))
+
+
+class UploadRefused(MlrunError, ValueError):
+    """What was uploaded is torn, out of bounds or not allowed: nothing was taken."""
 
 
 class QueryError(MlrunError, ValueError):

@@ -50,6 +50,7 @@ __all__ = [
     "resolve_run",
     "run_ids_of",
     "runs",
+    "runs_frame",
 ]
 
 _LONG = (TAGS, PARAMS, RESULTS, SUMMARIES)
@@ -70,15 +71,31 @@ def runs(
 ) -> pl.DataFrame:
     """Return one row per run; the arguments are those of `mlrun.runs`."""
     query = run_query(project, where, order_by, limit, offset, children, archived, deleted)
-    wanted = None if columns is None else tuple(dict.fromkeys(parse_columns(columns)))
+    wanted = _wanted(columns)
     with snapshot(store) as sight:
         everything = query.where is None and query.limit is None and not query.offset
         ids = sight.find(query)
         read = None if everything and query.children and not project else ids
-        tables = {
-            t.name: sight.rows(t, read, _columns(t, wanted)) for t in (RUNS, *_needed(wanted))
-        }
+        tables = _tables(sight, read, wanted)
     return widen(ids, tables, wanted)
+
+
+def runs_frame(
+    sight: Snapshot, run_ids: list[str], columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Return the frame of `runs` of runs that are known, in their order."""
+    wanted = _wanted(columns)
+    return widen(run_ids, _tables(sight, run_ids, wanted), wanted)
+
+
+def _wanted(columns: Sequence[str] | None) -> tuple[Name, ...] | None:
+    return None if columns is None else tuple(dict.fromkeys(parse_columns(columns)))
+
+
+def _tables(
+    sight: Snapshot, run_ids: list[str] | None, wanted: tuple[Name, ...] | None
+) -> dict[str, pl.DataFrame]:
+    return {t.name: sight.rows(t, run_ids, _columns(t, wanted)) for t in (RUNS, *_needed(wanted))}
 
 
 def run_query(

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-__all__ = ["app_entry", "executor_class", "storage_class"]
+__all__ = ["app_entry", "executor_class", "series_url", "storage_class"]
 
 # scheme -> (module:class, extra that brings the driver)
 _STORAGES = {
     "sqlite": ("mlrun.storage.sqlite:SQLiteRecords", ""),
     "delta": ("mlrun.storage.delta:DeltaSeries", ""),
+    "delta+s3": ("mlrun.storage.delta:DeltaSeries", ""),
+    "delta+gs": ("mlrun.storage.delta:DeltaSeries", ""),
+    "delta+az": ("mlrun.storage.delta:DeltaSeries", ""),
     "file": ("mlrun.storage.files:FileObjects", ""),
     "s3": ("mlrun.storage.objectstore:BucketObjects", ""),
     "gs": ("mlrun.storage.objectstore:BucketObjects", ""),
@@ -38,7 +41,15 @@ _EXECUTORS = {
     "ray-job": ("mlrun.executors.ray_job:RayJobExecutor", "ray"),
     "kuberay": ("mlrun.executors.kuberay:KubeRayExecutor", "k8s"),
 }
-_APPS = {"server": ("mlrun.app.start:start", "server")}
+_APPS = {
+    "keys": ("mlrun.app.keys:Keys", ""),
+    "server": ("mlrun.app.start:start", "server"),
+}
+
+
+def series_url(url: str) -> str:
+    """Return the URL of a series store; series in a bucket are Delta tables, whether their URL says so or not."""
+    return f"delta+{url}" if urlsplit(url).scheme in {"s3", "gs", "az"} else url
 
 
 def storage_class(url: str) -> Any:

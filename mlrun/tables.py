@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIASES",
+    "API_KEYS",
     "ARTIFACTS",
+    "AUDIT",
     "FUNCTIONS",
     "FUNCTION_TAGS",
+    "GUARDED",
     "LINEAGE",
     "LOGS",
     "METRICS",
     "PARAMS",
     "PROJECTS",
     "RESULTS",
+    "ROLES",
     "ROLLUPS",
     "RUNS",
     "SCHEDULES",
@@ -35,6 +39,7 @@ __all__ = [
     "SYSTEM_METRICS",
     "TABLES",
     "TAGS",
+    "USERS",
     "Column",
     "Table",
     "conform",
@@ -236,6 +241,44 @@ SCHEDULES = Table(
     key=("project", "name"),
     kind="record",
 )
+# Who may call a gateway. Of a key, `hash` is the SHA-256 of the whole; `prefix` is the part that may be shown. A key is
+# good for its user's roles, less what `scopes` (a list of actions) and `project` leave out; null leaves out nothing.
+API_KEYS = Table(
+    "api_keys",
+    _c(
+        """prefix string! hash string! user string! name string scopes json project string
+        created_at timestamp! created_by string expires_at timestamp revoked_at timestamp"""
+    ),
+    key=("prefix",),
+    kind="record",
+)
+USERS = Table(
+    "users",
+    _c(
+        "name string! subject string created_at timestamp! updated_at timestamp disabled_at timestamp"
+    ),
+    key=("name",),
+    kind="record",
+)
+# `role` is viewer, editor or admin; `project` is empty for the whole server.
+ROLES = Table(
+    "roles",
+    _c("user string! project string! role string! updated_at timestamp"),
+    key=("user", "project"),
+    kind="record",
+)
+# Every change that came through a gateway. Rows are never changed.
+AUDIT = Table(
+    "audit",
+    _c(
+        """id string! time timestamp! actor string! action string! project string target string
+        before json after json address string request_id string"""
+    ),
+    key=("id",),
+    kind="record",
+)
+# what only a gateway itself may read and write, whoever asks
+GUARDED = frozenset({API_KEYS.name, USERS.name, ROLES.name, AUDIT.name})
 
 # `writer` and `seq` (the order of writing within a writer) break ties of time and make a row unique.
 _POINTS = """project string! run_id string! key string! step int64! time timestamp! value float64!
@@ -277,6 +320,6 @@ TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
         PROJECTS, RUNS, PARAMS, RESULTS, SUMMARIES, TAGS, ARTIFACTS, LINEAGE, ALIASES,
-        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
+        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, API_KEYS, USERS, ROLES, AUDIT, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
     )
 }  # fmt: skip

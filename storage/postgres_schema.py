@@ -18,7 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Mark
 from mlrun.errors import StoreError, StoreVersionError
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
+from mlrun.tables import (
+    ALIASES,
+    API_KEYS,
+    ARTIFACTS,
+    AUDIT,
+    LINEAGE,
+    PARAMS,
+    RESULTS,
+    ROLES,
+    RUNS,
+    SUMMARIES,
+    TAGS,
+    USERS,
+)
 
 from .postgres_connect import SCHEMA
 from .recordplan import LABELS, RECORDS
@@ -48,7 +61,7 @@ __all__ = [
     "source",
 ]
 
-VERSION = 1
+VERSION = 2
 HEAD = 200  # characters of a text that an index holds
 KEYED = (PARAMS, RESULTS, SUMMARIES)
 VALUED = (PARAMS, RESULTS, LABELS)  # tables whose rows hold a JSON value
@@ -120,17 +133,22 @@ def _tables() -> list[str]:
         made += _by_rid(table)
     for table in RECORDS.values():
         if table is not RUNS and table not in _BY_RID:
-            declared = ", ".join(_declare(c, required=not c.nullable) for c in table.columns)
-            made.append(f"create table {table.name} ({declared})")
-            made.append(
-                f"create unique index {table.name}_key on {table.name} ({conflict(table)}) nulls not distinct"
-            )
+            made += _plain(table)
     numbers = ", ".join(f"{name(f)} int8 not null" for f in Mark._fields)
     made.append(f'create table marks (writer text collate "C" primary key, {numbers})')
     made.append(
         "create table version (number int not null, since timestamptz not null default now())"
     )
     return made
+
+
+def _plain(table: Table) -> list[str]:
+    """Return the statements that make a table as it is."""
+    declared = ", ".join(_declare(c, required=not c.nullable) for c in table.columns)
+    return [
+        f"create table {table.name} ({declared})",
+        f"create unique index {table.name}_key on {table.name} ({conflict(table)}) nulls not distinct",
+    ]
 
 
 def _by_rid(table: Table) -> list[str]:
@@ -179,6 +197,8 @@ def indexes(table: Table) -> dict[str, str]:
             )
     elif table is ARTIFACTS:
         made["artifacts_content"] = "artifacts (digest(project), digest(key), digest(sha256))"
+    elif table is AUDIT:
+        made["audit_time"] = "audit (time)"
     elif table in (LINEAGE, ALIASES):
         made[f"{table.name}_version"] = f"{table.name} (digest(project), digest(key), version)"
     return made
@@ -279,5 +299,14 @@ def _make(connection: Connection) -> None:
     connection.execute("insert into version (number) values ($1::int)", [VERSION])
 
 
+def _from_1(connection: Connection) -> None:
+    """Add the keys, users and roles of a gateway, and its audit log."""
+    for table in (API_KEYS, USERS, ROLES, AUDIT):
+        for statement in _plain(table):
+            connection.execute(statement)
+        for index, where in indexes(table).items():
+            connection.execute(f"create index {index} on {where}")
+
+
 # from version -> what brings a database to the next one, in the transaction of `create`
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}

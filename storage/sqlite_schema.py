@@ -17,17 +17,21 @@ from mlrun.contracts import Mark
 from mlrun.errors import StoreError, StoreVersionError
 from mlrun.tables import (
     ALIASES,
+    API_KEYS,
     ARTIFACTS,
+    AUDIT,
     FUNCTION_TAGS,
     FUNCTIONS,
     LINEAGE,
     PARAMS,
     PROJECTS,
     RESULTS,
+    ROLES,
     RUNS,
     SCHEDULES,
     SUMMARIES,
     TAGS,
+    USERS,
 )
 
 from .recordplan import LABELS, RECORDS
@@ -55,7 +59,7 @@ __all__ = [
     "source",
 ]
 
-VERSION = 2
+VERSION = 3
 _APPLICATION_ID = 0x6D6C7231
 
 KEYED = (PARAMS, RESULTS, SUMMARIES)
@@ -151,6 +155,8 @@ def indexes(table: Table) -> dict[str, str]:
         made["lineage_version"] = "lineage (project, key, version)"
     elif table is ALIASES:
         made["aliases_version"] = "aliases (project, key, version)"
+    elif table is AUDIT:
+        made["audit_time"] = "audit (time)"
     return made
 
 
@@ -244,8 +250,16 @@ def _from_1(connection: Connection) -> None:
             connection.execute(statement)
 
 
+def _from_2(connection: Connection) -> None:
+    """Add the keys, users and roles of a gateway, and its audit log."""
+    for table in (API_KEYS, USERS, ROLES, AUDIT):
+        for statement in _plain(table):
+            connection.execute(statement)
+    make_indexes(connection, AUDIT)
+
+
 # from version -> what brings a file to the next one; run in one transaction after a backup
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
 
 
 def _refuse_foreign(connection: Connection, path: str) -> None:

@@ -38,6 +38,8 @@ _COMMANDS = {
     "import": ("transfers:import_", "Read runs from an export."),
     "compact": ("care:compact", "Absorb the journal, merge files, free what is past its time."),
     "server": ("server:server", "Serve the store to others over HTTP."),
+    "login": ("keys:login", "Keep a key for a gateway."),
+    "keys": ("keys:keys", "Make, list and revoke keys of a gateway; give roles."),
     "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),
     "doctor": ("care:doctor", "Check every file of the store; repair what can be repaired."),
     "version": ("version:version", "Print the version."),

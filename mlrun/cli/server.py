@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from mlrun.cli.opening import the_store
+from mlrun.cli.output import format_options, print_frame
 from mlrun.registry import app_entry
 
 __all__ = ["server"]
@@ -34,16 +36,34 @@ __all__ = ["server"]
     "--allow-origin", multiple=True, metavar="ORIGIN", help="Page that may call it from a browser."
 )
 @click.option(
+    "--oidc-issuer", metavar="URL", default="", help="Take bearer tokens of this OpenID provider."
+)
+@click.option("--oidc-audience", metavar="NAME", default="", help="For whom its tokens are made.")
+@click.option(
+    "--oidc-jwks", metavar="URL", default="", help="Its keys; default what its configuration says."
+)
+@click.option("--oidc-claim", default="email", show_default=True, help="Claim that names the user.")
+@click.option(
     "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"])
 )
+@format_options
 @click.pass_context
 def server(ctx: click.Context, /, **given: Any) -> None:
     """Serve the store to others over HTTP; without arguments, the embedded one to programs of this user.
 
     Until a key has been made (`mlrun keys create`) only programs of this user on this host are let in, and only an
-    address of this host is listened at.
+    address of this host is listened at. With --json or --csv the address is printed once it listens.
     """
     start = app_entry("server")
     urls = {part: given.pop(part) for part in ("records", "series", "objects")}
     store = the_store(ctx, create=True, dbpath=given.pop("dbpath"), urls=urls)
-    start(store, **given)
+    form = given.pop("form")
+
+    def listening(told: dict[str, Any]) -> None:
+        import polars as pl
+
+        if form is not None:
+            print_frame(pl.DataFrame([told]), form)
+            sys.stdout.flush()
+
+    start(store, listening=listening, **given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RESULTS, TABLES
+from mlrun.tables import ALIASES, ARTIFACTS, GUARDED, LINEAGE, PARAMS, RESULTS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,8 @@ def misfit(op: Op) -> str:
     if verb == "artifact":
         return _artifact(row)
     table = TABLES.get(name)
-    if verb not in ("put", "del") or table is None or table.kind != "record":
+    known = table is not None and table.kind == "record" and name not in GUARDED
+    if verb not in ("put", "del") or table is None or not known:
         return f"there is no {verb!r} into a table {name!r}"
     if verb == "put":
         lacking = [k for k in table.key if row.get(k) is None and not table.column(k).nullable]

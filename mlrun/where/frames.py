@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import OrderKey, RunQuery
 
-__all__ = ["RunFrames", "select_runs"]
+__all__ = ["RunFrames", "select_runs", "sort_values"]
 
 
 _SPECIAL = frozenset(r"\.+*?()|[]{}^$#&-~")
@@ -58,6 +58,28 @@ def select_runs(frames: RunFrames, query: RunQuery) -> pl.DataFrame:
     rows = scope.rows.filter(pl.all_horizontal(kept))
     ordered = _ordered(rows, query.order_by, scope)
     return ordered.select("run_id").slice(query.offset, query.limit)
+
+
+def sort_values(
+    frames: RunFrames, order: Iterable[OrderKey], now_us: int
+) -> list[float | str | tuple[int] | None]:
+    """Return what one run is ordered by, key by key: number, text, microseconds (in a tuple), or None where it is last.
+
+    Args:
+        frames: the rows of that run.
+        order: the keys.
+        now_us: the instant that `now()` means.
+    """
+    keys = [key.name for key in order]
+    scope = _Scope(frames, now_us, keys)
+    found: list[float | str | tuple[int] | None] = []
+    for key in keys:
+        value = scope.operand(key)
+        forms = [value.num, value.text, value.us]
+        columns = [(pl.lit(None) if f is None else f).alias(str(i)) for i, f in enumerate(forms)]
+        num, text, us = scope.rows.select(columns).row(0)
+        found.append((us,) if us is not None else text if num is None else num + 0.0)
+    return found
 
 
 def _visible(query: RunQuery) -> pl.Expr:

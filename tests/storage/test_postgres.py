@@ -14,7 +14,7 @@ from mlrun.errors import SchemaMismatch, StoreError, StoreVersionError
 from mlrun.registry import storage_class
 from mlrun.storage import postgres_schema
 from mlrun.storage.postgres_find import find
-from mlrun.tables import PARAMS, RUNS, SUMMARIES
+from mlrun.tables import PARAMS, ROLES, RUNS, SUMMARIES
 from mlrun.testing.postgres import PostgresServer
 from mlrun.testing.records import RecordsConformance
 from mlrun.testing.records_ops import rows_of, run_put, value_put
@@ -113,6 +113,9 @@ while (mark := store.marks().get("w", Mark())).row < 60:
 """
 
 
+NOW = postgres_schema.VERSION
+
+
 # -- versions -------------------------------------------------------------------------------------
 
 
@@ -120,18 +123,31 @@ def test_an_older_database_is_migrated_and_a_newer_one_refused(
     records: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.apply([run_put("a")])
-    monkeypatch.setattr(postgres_schema, "VERSION", 2)
-    with pytest.raises(StoreVersionError, match="version 1, not 2"):
+    monkeypatch.setattr(postgres_schema, "VERSION", NOW + 1)
+    with pytest.raises(StoreVersionError, match=f"version {NOW}, not {NOW + 1}"):
         rows_of(records, RUNS)
-    steps = {1: lambda connection: connection.execute("alter table runs add column colour text")}
+    steps = {NOW: lambda connection: connection.execute("alter table runs add column colour text")}
     monkeypatch.setattr(postgres_schema, "MIGRATIONS", steps)
     records.create()
     records.create()
     assert [r["run_id"] for r in rows_of(records, RUNS)] == ["a"]
-    monkeypatch.setattr(postgres_schema, "VERSION", 1)
+    monkeypatch.setattr(postgres_schema, "VERSION", NOW)
     for call in (records.create, records.marks, lambda: records.apply([run_put("b")])):
         with pytest.raises(StoreVersionError, match="pip install -U mlrun-arrow"):
             call()
+
+
+def test_a_database_of_version_1_gets_keys_and_an_audit_log(records: Any) -> None:
+    records.apply([run_put("a")])
+    with records._pool.transaction(write=True) as connection:
+        for table in ("api_keys", "users", "roles", "audit"):
+            connection.execute(f"drop table {table}")
+        connection.execute("update version set number = 1")
+    records.create()
+    row = {"user": "u", "project": "", "role": "admin", "updated_at": 1}
+    records.apply([("put", "roles", row)])
+    assert rows_of(records, ROLES) == [row]
+    assert [r["run_id"] for r in rows_of(records, RUNS)] == ["a"]
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -142,8 +158,8 @@ def test_a_migration_that_fails_changes_nothing(
         connection.execute("select 1 / 0")
 
     with monkeypatch.context() as patch:
-        patch.setattr(postgres_schema, "VERSION", 2)
-        patch.setattr(postgres_schema, "MIGRATIONS", {1: fail})
+        patch.setattr(postgres_schema, "VERSION", NOW + 1)
+        patch.setattr(postgres_schema, "MIGRATIONS", {NOW: fail})
         with pytest.raises(SchemaMismatch, match="division by zero"):
             records.create()
     records.apply([run_put("a", name="kept")])

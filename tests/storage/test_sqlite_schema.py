@@ -21,6 +21,7 @@ from mlrun.tables import (
     FUNCTIONS,
     PARAMS,
     PROJECTS,
+    ROLES,
     RUNS,
     SUMMARIES,
     TAGS,
@@ -160,6 +161,7 @@ def test_a_file_of_version_1_gets_functions_and_keeps_its_projects(tmp_path: Pat
             "drop table function_tags",
             "drop table schedules",
             "alter table projects drop column spec",
+            *(f"drop table {name}" for name in ("api_keys", "users", "roles", "audit")),
             "pragma user_version=1",
         ):
             db.execute(statement)
@@ -171,6 +173,21 @@ def test_a_file_of_version_1_gets_functions_and_keeps_its_projects(tmp_path: Pat
         assert rows_of(store, FUNCTION_TAGS) == []
         [project] = rows_of(store, PROJECTS)
         assert (project["description"], project["spec"]) == ("d", None)
+        assert len(rows_of(store, RUNS)) == 2
+
+
+def test_a_file_of_version_2_gets_keys_and_an_audit_log(tmp_path: Path) -> None:
+    path = tmp_path / "mlrun.db"
+    made(path, 2).close()
+    with closing(sqlite3.connect(path)) as db:
+        for name in ("api_keys", "users", "roles", "audit"):
+            db.execute(f"drop table {name}")
+        db.execute("pragma user_version=2")
+    with closing(opened(path)) as store:
+        store.create()
+        row = {"user": "u", "project": "", "role": "admin", "updated_at": 1}
+        store.apply([("put", "roles", row)])
+        assert rows_of(store, ROLES) == [row]
         assert len(rows_of(store, RUNS)) == 2
 
 

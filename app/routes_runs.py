@@ -1,0 +1,339 @@
+"""Routes that read runs and what belongs to them, for people and other programs; pages of runs are cut by keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response, StreamingResponse
+
+from mlrun.errors import NotFound, QueryError
+from mlrun.lookup.keyset import page_of
+from mlrun.lookup.sight import snapshot
+from mlrun.wire import API, ARROW, EVENT_STREAM, EVENTS
+
+from .answers import frame_answer, json_answer
+from .problems import PROBLEMS
+from .questions import QUESTIONS, SqlQuestion, parse
+from .routes_ask import CallerHere, body_schema, gateway_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["router"]
+
+
+class FramePage(BaseModel):
+    """Rows of a frame; numbers that JSON lacks are the texts NaN, Infinity and -Infinity."""
+
+    rows: list[dict[str, Any]]
+    next: str | None = Field(description="Token of the next page, if there is one.")
+
+
+class RunDocument(BaseModel):
+    """All of one run but its points and lines."""
+
+    run: dict[str, Any] = Field(description="Its row: run_id, name, project, state, times, …")
+    params: dict[str, Any]
+    results: dict[str, Any]
+    summary: dict[str, Any] = Field(description="The last value of every metric.")
+    tags: list[str]
+    labels: dict[str, Any]
+
+
+_FRAME: dict[str, Any] = {
+    "description": "A frame.",
+    "model": FramePage,
+    "headers": {
+        "Mlrun-Next-Page": {
+            "description": "Token of the next page, if there is one.",
+            "schema": {"type": "string"},
+        },
+        "ETag": {"schema": {"type": "string"}},
+    },
+    "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}},
+}
+_SAME: dict[int | str, dict[str, Any]] = {
+    304: {"description": "What the caller has is what would be sent."}
+}
+router = APIRouter(tags=["runs"], responses={**PROBLEMS, **_SAME})
+Limit = Annotated[int, Query(ge=1, le=10_000, description="Rows of a page.")]
+Ids = Annotated[list[str], Query(alias="run_id", min_length=1, max_length=1000)]
+Names = Annotated[list[str] | None, Query()]
+
+
+@router.get(f"{API}/runs", responses={200: _FRAME})
+async def list_runs(
+    request: Request,
+    caller: CallerHere,
+    project: str | None = None,
+    where: Annotated[str | None, Query(examples=["metrics.acc > 0.9"])] = None,
+    order_by: Names = None,
+    columns: Names = None,
+    limit: Limit = 100,
+    page: Annotated[str | None, Query(description="Token that the page before gave.")] = None,
+    children: bool = False,
+    archived: bool = False,
+    deleted: bool = False,
+) -> Response:
+    """Return runs, one row each, page by page; arguments as those of `mlrun.runs`."""
+    from mlrun.query import run_query, runs_frame
+
+    gateway = gateway_of(request)
+    order = order_by or ["-started_at"]
+
+    def work() -> tuple[pl.DataFrame, str]:
+        query = run_query(project, where, order, None, 0, children, archived, deleted)
+        question = repr((project, where, order, children, archived, deleted))
+        with snapshot(caller.seen(gateway.store)) as sight:
+            ids, following = page_of(sight, query, limit, page, question)
+            return runs_frame(sight, ids, columns), following
+
+    return await frame_answer(gateway, request, work)
+
+
+@router.get(f"{API}/runs/{{run_id}}", response_model=RunDocument)
+async def get_run(request: Request, run_id: str, caller: CallerHere) -> Response:
+    """Return one run, by its id, a unique beginning or end of it, or the newest of that name."""
+    gateway = gateway_of(request)
+
+    def work() -> dict[str, Any]:
+        from mlrun.tables import RUNS
+        from mlrun.view import get_run
+
+        view = get_run(caller.seen(gateway.store), run_id)
+        return {
+            "run": {c: view.record[c] for c in RUNS.visible},
+            "params": view.params,
+            "results": view.results,
+            "summary": view.summary,
+            "tags": view.tags,
+            "labels": view.labels,
+        }
+
+    return await json_answer(gateway, request, work)
+
+
+def _frame_route(path: str, noun: str, told: str, **given: Any) -> None:
+    """Add a route for a frame of one run, by its id."""
+
+    async def ask(request: Request, run_id: str, caller: CallerHere) -> Response:
+        gateway = gateway_of(request)
+
+        def work() -> pl.DataFrame:
+            seen = caller.seen(gateway.store)
+            ids: Any = [_known(seen, run_id)]
+            if noun == "iterations":
+                ids = ids[0]
+            name = {"artifacts": "of", "logs": "run_id", "iterations": "run_id"}.get(
+                noun, "run_ids"
+            )
+            found: pl.DataFrame = QUESTIONS[noun](seen, **{name: ids}, **given)
+            return found
+
+        return await frame_answer(gateway, request, work)
+
+    ask.__name__ = f"run_{path.replace('-', '_')}"
+    ask.__doc__ = told
+    router.add_api_route(
+        f"{API}/runs/{{run_id}}/{path}", ask, methods=["GET"], responses={200: _FRAME}
+    )
+
+
+def _known(store: Any, run_id: str) -> str:
+    with snapshot(store) as sight:
+        if sight.knows(run_id):
+            return run_id
+    raise NotFound(f"no run {run_id!r} in {store.url}")
+
+
+_frame_route("params", "params", "Return a run's parameters: run_id, key, value (JSON), type.")
+_frame_route("artifacts", "artifacts", "Return the artifacts that a run made.")
+_frame_route("logs", "logs", "Return what a run printed, oldest first.")
+_frame_route("iterations", "iterations", "Return the iteration table of a hyperparameter job.")
+
+
+async def _points(
+    request: Request,
+    caller: Any,
+    run_ids: list[str],
+    table: str,
+    keys: list[str] | None,
+    points: int | None,
+    x: str,
+    start: str | None,
+    end: str | None,
+    method: str,
+    last: bool,
+) -> Response:
+    gateway = gateway_of(request)
+
+    def work() -> pl.DataFrame:
+        found: pl.DataFrame = QUESTIONS["metrics"](
+            caller.seen(gateway.store), table=table, run_ids=run_ids, keys=keys, points=points, x=x,
+            start=_bound(start), end=_bound(end), method=method, last=last,
+        )  # fmt: skip
+        most = gateway.options.max_rows * 100
+        if found.height > most:
+            raise QueryError(f"{found.height:,} rows: ask with `points=`, or between bounds")
+        return found
+
+    return await frame_answer(gateway, request, work)
+
+
+def _bound(text: str | None) -> Any:
+    """Read a bound: a whole number, a number, or a time in ISO 8601."""
+    from datetime import datetime
+
+    if text is None:
+        return None
+    for read in (int, float, datetime.fromisoformat):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    raise QueryError(f"a bound is a number or a time in ISO 8601, not {text[:100]!r}")
+
+
+Points = Annotated[int | None, Query(ge=1, le=100_000, description="At most so many of a series.")]
+Bound = Annotated[str | None, Query(description="A number, or a time in ISO 8601; inclusive.")]
+
+
+@router.get(f"{API}/runs/{{run_id}}/metrics", responses={200: _FRAME})
+async def run_metrics(
+    request: Request,
+    run_id: str,
+    caller: CallerHere,
+    key: Names = None,
+    points: Points = None,
+    x: str = "step",
+    start: Bound = None,
+    end: Bound = None,
+    method: str = "minmaxlttb",
+    last: bool = False,
+) -> Response:
+    """Return a run's points: run_id, key, step, time, value; arguments as those of `mlrun.metrics`."""
+    return await _points(
+        request, caller, [run_id], "metrics", key, points, x, start, end, method, last
+    )
+
+
+@router.get(f"{API}/runs/{{run_id}}/system-metrics", responses={200: _FRAME})
+async def run_system_metrics(
+    request: Request,
+    run_id: str,
+    caller: CallerHere,
+    key: Names = None,
+    points: Points = None,
+    x: str = "time",
+    start: Bound = None,
+    end: Bound = None,
+    method: str = "minmaxlttb",
+    last: bool = False,
+) -> Response:
+    """Return what was measured of the machine while the run ran."""
+    return await _points(
+        request, caller, [run_id], "system_metrics", key, points, x, start, end, method, last
+    )
+
+
+@router.get(f"{API}/metrics", responses={200: _FRAME})
+async def metrics_of_runs(
+    request: Request,
+    caller: CallerHere,
+    run_ids: Ids,
+    key: Names = None,
+    points: Points = None,
+    x: str = "step",
+    start: Bound = None,
+    end: Bound = None,
+    method: str = "minmaxlttb",
+    last: bool = False,
+) -> Response:
+    """Return points of several runs."""
+    return await _points(
+        request, caller, run_ids, "metrics", key, points, x, start, end, method, last
+    )
+
+
+@router.get(f"{API}/params", responses={200: _FRAME})
+async def params_of_runs(request: Request, caller: CallerHere, run_ids: Ids) -> Response:
+    """Return the parameters of several runs."""
+    gateway = gateway_of(request)
+    return await frame_answer(
+        gateway, request, lambda: QUESTIONS["params"](caller.seen(gateway.store), run_ids=run_ids)
+    )
+
+
+@router.get(f"{API}/artifacts", responses={200: _FRAME})
+async def artifacts(request: Request, caller: CallerHere, project: str | None = None) -> Response:
+    """Return the artifacts of a project, or of all: one row for every run and step that logged a version."""
+    gateway = gateway_of(request)
+
+    def work() -> pl.DataFrame:
+        import polars as pl
+
+        found: pl.DataFrame = QUESTIONS["artifacts"](caller.seen(gateway.store))
+        return found if project is None else found.filter(pl.col("project") == project)
+
+    return await frame_answer(gateway, request, work)
+
+
+@router.get(f"{API}/projects", responses={200: _FRAME})
+async def projects(request: Request, caller: CallerHere) -> Response:
+    """Return one row per project, with its number of runs, of running ones, and its latest start."""
+    gateway = gateway_of(request)
+    return await frame_answer(
+        gateway, request, lambda: QUESTIONS["projects"](caller.seen(gateway.store))
+    )
+
+
+@router.get(f"{API}/functions", responses={200: _FRAME})
+async def functions(request: Request, caller: CallerHere, project: str | None = None) -> Response:
+    """Return the stored versions of functions: project, name, hash, spec (JSON), created_at."""
+    from mlrun.lookup.sight import as_frame
+    from mlrun.tables import FUNCTIONS
+
+    gateway = gateway_of(request)
+
+    def work() -> pl.DataFrame:
+        only = caller.projects("read")
+        wanted = None if project is None else {project}
+        if only is not None:
+            wanted = set(only) if wanted is None else wanted & only
+        where = None if wanted is None else {"project": sorted(wanted)}
+        gateway.store.flush_records()
+        with gateway.store.records.read() as view:
+            return as_frame(view.scan(FUNCTIONS, where=where))
+
+    return await frame_answer(gateway, request, work)
+
+
+@router.post(f"{API}/sql", responses={200: _FRAME}, openapi_extra=body_schema(SqlQuestion))
+async def sql(request: Request, caller: CallerHere) -> Response:
+    """Answer one SELECT over the tables, of which only rows of the caller's projects are seen."""
+    import polars as pl
+
+    gateway = gateway_of(request)
+    body = await request.body()
+
+    def work() -> pl.DataFrame:
+        query = parse(SqlQuestion, body)["query"]
+        found = gateway.sql.run(query, caller.projects("read"), audits=caller.may("admin"))
+        return pl.read_ipc_stream(found)
+
+    return await frame_answer(gateway, request, work)
+
+
+@router.get(
+    EVENTS,
+    response_class=StreamingResponse,
+    responses={200: {"description": "Server-sent events.", "content": {EVENT_STREAM: {}}}},
+)
+async def events(request: Request, run_id: str, caller: CallerHere) -> StreamingResponse:
+    """Stream a live run's news: `state`, `points` (by key, of the series that grew), and `end`."""
+    gateway = gateway_of(request)
+    await gateway.work(_known, caller.seen(gateway.store), run_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(gateway.live.events(run_id), headers=headers, media_type=EVENT_STREAM)
