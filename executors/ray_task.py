@@ -6,6 +6,7 @@ import pickle
 import threading
 import time
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ExecutorError, JobAborted, JobError, JobLost
@@ -152,21 +153,22 @@ class RayTask:
 
         if self._stream is None:
             return
-        if self._place is None:
-            self._begin()
-        if self._stream is None:
-            return
+        # at once: each question to Ray is a round trip; a call that failed has fewer parts, the last is its error
+        parts = list(islice(self._stream, 2 if self._place is None else 1))
         try:
-            answer, self._ends = ray.get(next(self._stream))
+            *begun, (answer, self._ends), _ = ray.get([*parts, self._done])
         except Exception as error:  # noqa: BLE001  killed, cancelled, or its value cannot be sent
+            if len(parts) == 2:
+                with suppress(Exception):
+                    self._place = ray.get(parts[0])
             self._fail(error)
             return
+        self._place = begun[0] if begun else self._place
         try:
             self._value = value_of(answer, self.id)
             self._state = "completed"
         except JobError as error:
             self._state, self._error = state_of(error), error
-        self._look_at_end()
         self._stream = self._done = None
 
     def _look_at_end(self) -> None:
