@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.config import Settings, settings as read_settings
 from mlrun.errors import ConfigError, StoreError, StoreVersionError
-from mlrun.registry import storage_class
+from mlrun.registry import series_url, storage_class
 
 if TYPE_CHECKING:
     from mlrun.contracts import Objects, Records, Series
@@ -91,7 +91,7 @@ class Store:
         """The series store."""
         if self.exists():
             self.prepare()
-        url = self._urls["series"] or f"delta://{self.folder}/series"
+        url = series_url(self._urls["series"]) or f"delta://{self.folder}/series"
         store: Series = storage_class(url)(url)
         return store
 

@@ -1,4 +1,9 @@
-"""Series in Delta tables: `delta:///abs/folder`, one table per subfolder, exactly-once appends, sorted files."""
+"""Series in Delta tables: one table per subfolder, exactly-once appends, sorted files.
+
+`delta:///abs/folder` is a folder of this machine; `delta+s3://bucket/folder`, `delta+gs://…` and `delta+az://…` are
+folders in a bucket, with the options that `objectplace` tells of. There is no lock in a bucket and none is needed: a
+version is committed by creating its file, which fails if there is one (conditional put).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,12 @@ from mlrun.contracts import PointFilter
 from mlrun.errors import ConfigError, StoreClosed, StoreError
 from mlrun.series.ordering import sort_rows
 
+from .delta_bucket import BucketFolder
 from .delta_files import conformed, write_files
+from .delta_folder import LocalFolder
 from .delta_log import DeltaLog, State
 from .delta_scan import Predicate, scan_files
+from .objectplace import ObjectPlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     from mlrun.contracts import Finding
     from mlrun.tables import Table
 
+    from .delta_folder import TableFolder
+
 __all__ = ["DeltaSeries", "DeltaView"]
 
 
@@ -37,7 +47,7 @@ _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 class DeltaView:
     """One version of a table: the file list and the marks are fixed when it is made."""
 
-    def __init__(self, folder: Path, table: Table, state: State) -> None:
+    def __init__(self, folder: TableFolder, table: Table, state: State) -> None:
         self._folder = folder
         self._table = table
         self._state = state
@@ -75,36 +85,42 @@ class DeltaView:
 
         if not self._state.files:
             return pl.DataFrame(empty_table(self._table.schema)).lazy()
-        paths = [self._folder / f.path for f in self._state.files]
-        return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        paths = [self._folder.location(f.path) for f in self._state.files]
+        if self._folder.options is None:
+            return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        return pl.scan_parquet(
+            paths,
+            glob=False,
+            hive_partitioning=False,
+            storage_options=self._folder.options,
+            credential_provider=None,  # the providers' own libraries are not needed
+        )
 
 
 class DeltaSeries:
     """A folder of Delta tables.
 
     Args:
-        url: `delta:///absolute/folder`, percent-encoded. The folder is made by `create` or the first `append`.
+        url: `delta:///absolute/folder`, percent-encoded, or `delta+s3://bucket/folder?options`. The folder is made by
+            `create` or the first `append`; a bucket must be there.
+
+    Attributes:
+        url: without credentials.
     """
 
     def __init__(self, url: str) -> None:
-        if not url.startswith("delta://"):
-            raise ConfigError(f"a folder of Delta tables has the form delta:///folder, not {url!r}")
-        self.url = url
-        self.folder = Path(unquote(url.removeprefix("delta://")))
-        if not self.folder.is_absolute():
-            raise ConfigError(f"{url!r} is not absolute: it needs three slashes")
-        if _ESCAPE.search(str(self.folder)):
-            raise ConfigError(
-                f"{self.folder}: Delta takes % and two digits in a path for an escape; rename the folder"
-            )
+        self._place = _place(url)
+        self.url = f"delta+{self._place.url}" if isinstance(self._place, ObjectPlace) else url
         self._lock = threading.Lock()
         self._logs: dict[str, DeltaLog] = {}
         self._closed = False
 
     def __repr__(self) -> str:
+        """Show the URL without credentials."""
         return f"DeltaSeries({self.url!r})"
 
     def __reduce__(self) -> tuple[type[DeltaSeries], tuple[str]]:
+        """Travel as URL without credentials, see `mlrun.credentials`."""
         return DeltaSeries, (self.url,)
 
     def create(self, *tables: Table) -> None:
@@ -136,7 +152,7 @@ class DeltaSeries:
         done = log.commit(files, marks=marks)  # if it raises, the files stay: they may be committed
         if not done:
             for file in files:
-                (log.folder / file.path).unlink(missing_ok=True)
+                log.folder.remove(file.path)
         return done
 
     def snapshot(self, table: Table) -> DeltaView:
@@ -183,13 +199,19 @@ class DeltaSeries:
         from .delta_check import check
 
         self._alive()
-        return check(self.folder, repair=repair)
+        return check(self.folder_of, repair=repair)
+
+    def folder_of(self, name: str) -> TableFolder:
+        """Return the folder of the table of this name."""
+        if isinstance(self._place, ObjectPlace):
+            return BucketFolder(self._place, name)
+        return LocalFolder(self._place / name)
 
     def _log(self, table: Table) -> DeltaLog:
         with self._lock:
             self._alive()
             if table.name not in self._logs:
-                self._logs[table.name] = DeltaLog(self.folder / table.name, table)
+                self._logs[table.name] = DeltaLog(self.folder_of(table.name), table)
             return self._logs[table.name]
 
     def _alive(self) -> None:
@@ -199,3 +221,19 @@ class DeltaSeries:
 
 def _covered(state: State, marks: Mapping[str, int] | None) -> bool:
     return any(state.marks.get(writer, 0) >= number for writer, number in (marks or {}).items())
+
+
+def _place(url: str) -> Path | ObjectPlace:
+    """Tell a folder of this machine and one in a bucket apart."""
+    if url.startswith("delta+"):
+        return ObjectPlace.parse(url.removeprefix("delta+"))
+    if not url.startswith("delta://"):
+        raise ConfigError(f"a folder of Delta tables has the form delta:///folder, not {url!r}")
+    folder = Path(unquote(url.removeprefix("delta://")))
+    if not folder.is_absolute():
+        raise ConfigError(f"{url!r} is not absolute: it needs three slashes")
+    if _ESCAPE.search(str(folder)):
+        raise ConfigError(
+            f"{folder}: Delta takes % and two digits in a path for an escape; rename the folder"
+        )
+    return folder

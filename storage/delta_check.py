@@ -13,27 +13,33 @@ from mlrun.contracts import Finding
 from mlrun.errors import StoreError
 from mlrun.tables import TABLES
 
+from .delta_folder import LOG
 from .delta_log import DeltaLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from mlrun.tables import Table
 
     from .delta_files import DataFile
+    from .delta_folder import TableFolder
 
 __all__ = ["check"]
 
 _COMMIT = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
+_POINTER = "_last_checkpoint"
 
 
-def check(folder: Path, *, repair: bool) -> list[Finding]:
-    """Check every table in the folder."""
+def check(folder_of: Callable[[str], TableFolder], *, repair: bool) -> list[Finding]:
+    """Check every table; `folder_of` gives the folder of a table's name."""
     found: list[Finding] = []
     for table in TABLES.values():
-        if table.kind == "series" and (folder / table.name / "_delta_log").is_dir():
-            log = DeltaLog(folder / table.name, table)
+        if table.kind != "series":
+            continue
+        folder = folder_of(table.name)
+        if folder.has_table():
+            log = DeltaLog(folder, table)
             found += _check_log(log, repair=repair)
             try:
                 found += _check_files(log, repair=repair)
@@ -49,61 +55,68 @@ def _where(table: Table, name: str = "") -> str:
 
 def _check_log(log: DeltaLog, *, repair: bool) -> Iterator[Finding]:
     """Parse checkpoints and commits; move damaged ones aside, so that the table opens without them."""
-    logs = log.folder / "_delta_log"
-    for path in sorted(logs.glob("[0-9]*.checkpoint*.parquet")):
+    names = [name for name, _ in log.folder.names(LOG)]
+    checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+    for name in list(checkpoints):
         try:
-            with pq.ParquetFile(path) as checkpoint:
+            with pq.ParquetFile(pa.BufferReader(_read(log, name))) as checkpoint:
                 checkpoint.read()
         except (OSError, pa.ArrowException) as error:
-            yield _aside(log, path, f"a checkpoint is damaged ({error})", repair, lost=False)
-    pointer = logs / "_last_checkpoint"
-    if pointer.exists() and not _points_somewhere(pointer):
+            if repair:  # else it is still there
+                checkpoints.remove(name)
+            yield _aside(log, name, f"a checkpoint is damaged ({error})", repair, lost=False)
+    if _POINTER in names and not _points_somewhere(_read(log, _POINTER), checkpoints):
         what = "the pointer to the last checkpoint is damaged or leads nowhere"
-        yield _aside(log, pointer, what, repair, lost=False)
-    commits = sorted(p for p in logs.iterdir() if _COMMIT.fullmatch(p.name))
-    checkpoints = [int(p.name[:20]) for p in logs.glob("[0-9]*.checkpoint*.parquet")]
-    newest = max(checkpoints, default=-1)
-    for path in commits:
-        if _is_json(path):
+        yield _aside(log, _POINTER, what, repair, lost=False)
+    commits = sorted(name for name in names if _COMMIT.fullmatch(name))
+    newest = max((int(name[:20]) for name in checkpoints), default=-1)
+    for name in commits:
+        if _is_json(_read(log, name)):
             continue
-        if int(path.stem) <= newest:
-            yield _aside(
-                log, path, "an old commit is damaged; a checkpoint holds it too", repair, lost=False
-            )
-        elif path == commits[-1]:
+        if int(name[:20]) <= newest:
+            what = "an old commit is damaged; a checkpoint holds it too"
+            yield _aside(log, name, what, repair, lost=False)
+        elif name == commits[-1]:
             what = (
                 "the newest commit is damaged: its rows are no longer in the table; "
                 "those that the journal still has will be taken again"
             )
-            yield _aside(log, path, what, repair, lost=True)
+            yield _aside(log, name, what, repair, lost=True)
         else:
             what = (
                 "a commit in the middle of the log is damaged: the table cannot be opened past it"
             )
-            yield Finding("lost", _where(log.table, f"_delta_log/{path.name}"), what)
+            yield Finding("lost", _where(log.table, f"{LOG}/{name}"), what)
 
 
-def _aside(log: DeltaLog, path: Path, what: str, repair: bool, *, lost: bool) -> Finding:
-    where = _where(log.table, f"_delta_log/{path.name}")
+def _read(log: DeltaLog, name: str) -> bytes:
+    try:
+        return log.folder.read([f"{LOG}/{name}"])[0]
+    except FileNotFoundError:
+        return b""
+
+
+def _aside(log: DeltaLog, name: str, what: str, repair: bool, *, lost: bool) -> Finding:
+    where = _where(log.table, f"{LOG}/{name}")
     if not repair:
         return Finding("lost" if lost else "repairable", where, what)
-    path.rename(path.with_name(f"_damaged_{path.name}"))
+    log.folder.set_aside(f"{LOG}/{name}")
     return Finding("lost" if lost else "repaired", where, f"{what}; moved aside")
 
 
-def _points_somewhere(pointer: Path) -> bool:
+def _points_somewhere(pointer: bytes, checkpoints: list[str]) -> bool:
     try:
-        version = int(json.loads(pointer.read_text(encoding="utf-8"))["version"])
-    except (ValueError, KeyError, TypeError, OSError):
+        version = int(json.loads(pointer)["version"])
+    except (ValueError, KeyError, TypeError):
         return False
-    return any(pointer.parent.glob(f"{version:020}.checkpoint*.parquet"))
+    return any(name.startswith(f"{version:020}.checkpoint") for name in checkpoints)
 
 
-def _is_json(path: Path) -> bool:
+def _is_json(commit: bytes) -> bool:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = commit.decode("utf-8").splitlines()
         return bool(lines) and all(isinstance(json.loads(line), dict) for line in lines if line)
-    except (ValueError, OSError):
+    except ValueError:
         return False
 
 
@@ -117,21 +130,19 @@ def _check_files(log: DeltaLog, *, repair: bool) -> Iterator[Finding]:
     if damaged and repair:
         log.commit([], removes=[file for file, _ in damaged])
         for file, _ in damaged:
-            path = log.folder / file.path
-            if path.exists():
-                path.rename(path.with_name(f"_damaged_{file.path}"))
+            log.folder.set_aside(file.path)
         what = f"{len(damaged)} damaged files left out: the rest is readable"
         yield Finding("repaired", _where(log.table), what)
 
 
-def _wrong(folder: Path, file: DataFile) -> str:
+def _wrong(folder: TableFolder, file: DataFile) -> str:
     """Say what is wrong with a file, or nothing."""
-    path = folder / file.path
     try:
-        size = path.stat().st_size
+        size = folder.size(file.path)
         if size != file.size:
             return f"has {size:,} bytes of {file.size:,}"
-        with pq.ParquetFile(path, page_checksum_verification=True) as reader:
+        source = folder.parquet(file.path, size)
+        with pq.ParquetFile(source, page_checksum_verification=True) as reader:
             if reader.metadata.num_rows != file.rows:
                 return f"has {reader.metadata.num_rows:,} rows of {file.rows:,}"
             for group in range(reader.metadata.num_row_groups):

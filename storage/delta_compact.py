@@ -132,7 +132,7 @@ def _rewrite(
     if log.commit(written, removes=old, same_rows=same_rows):
         return written
     for file in written:
-        (log.folder / file.path).unlink(missing_ok=True)
+        log.folder.remove(file.path)
     return None
 
 
@@ -224,15 +224,10 @@ def _free(log: DeltaLog, keep_hours: float) -> int:
     live = {f.path for f in log.state().files}
     removed = log.tombstones()
     now, freed = time.time(), 0
-    for path in log.folder.glob("[!_]*.parquet"):
-        if path.name in live:
+    for name, written in log.folder.names():
+        if name in live or name.startswith("_") or not name.endswith(".parquet"):
             continue
-        try:
-            since = removed.get(path.name, path.stat().st_mtime)
-            hours = keep_hours if path.name in removed else max(keep_hours, _ORPHAN_HOURS)
-            if now - since >= hours * 3600:
-                path.unlink()
-                freed += 1
-        except FileNotFoundError:
-            continue  # somebody else frees at the same time
+        hours = keep_hours if name in removed else max(keep_hours, _ORPHAN_HOURS)
+        if now - removed.get(name, written) >= hours * 3600:
+            freed += log.folder.remove(name)  # unless somebody else frees at the same time
     return freed

@@ -7,7 +7,6 @@ position and compressed. Row groups are small enough that a chart's edges cost m
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,10 @@ from mlrun.tables import conform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from mlrun.tables import Table
+
+    from .delta_folder import TableFolder
 
 __all__ = [
     "FILE_BYTES",
@@ -33,7 +33,6 @@ __all__ = [
     "group_bounds",
     "group_rows",
     "stats_columns",
-    "sync_folder",
     "write_files",
 ]
 
@@ -113,8 +112,8 @@ def conformed(data: Any, table: Table) -> pa.Table:
     return pa.table(out, schema=pa.schema(fields))
 
 
-def write_files(folder: Path, table: Table, parts: Iterable[pa.Table]) -> list[DataFile]:
-    """Write sorted rows into new files, each at most a little over FILE_BYTES, and sync them to disk.
+def write_files(folder: TableFolder, table: Table, parts: Iterable[pa.Table]) -> list[DataFile]:
+    """Write sorted rows into new files, each at most a little over FILE_BYTES, durably.
 
     Nothing of it counts before it is committed. If this raises, no file is left.
     """
@@ -135,21 +134,23 @@ def write_files(folder: Path, table: Table, parts: Iterable[pa.Table]) -> list[D
         if current is not None:
             current.abandon()
         for file in done:
-            (folder / file.path).unlink(missing_ok=True)
+            folder.remove(file.path)
         if isinstance(error, OSError):
-            raise StoreError(f"cannot write to {folder}: {error}") from error
+            raise StoreError(f"cannot write to {folder.uri}: {error}") from error
         raise
     if done:
-        sync_folder(folder)
+        folder.sync()
     return done
 
 
 class _Writer:
-    def __init__(self, folder: Path, table: Table) -> None:
-        self._path = folder / f"{uuid7()}.parquet"
+    def __init__(self, folder: TableFolder, table: Table) -> None:
+        self._folder = folder
+        self._name = f"{uuid7()}.parquet"
+        self._draft = folder.draft(self._name)
         self._table = table
         self._metadata: list[pq.FileMetaData] = []
-        self._sink = pa.OSFile(str(self._path), "wb")
+        self._sink = pa.OSFile(str(self._draft), "wb")
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.Table) -> None:
@@ -172,20 +173,16 @@ class _Writer:
         assert self._writer is not None
         self._writer.close()
         self._sink.close()
-        fd = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        size = self._folder.publish(self._name, self._draft)
         metadata = self._metadata[0]
         bounds = bounds_of(metadata, stats_columns(self._table))
-        return DataFile(self._path.name, self._path.stat().st_size, metadata.num_rows, bounds)
+        return DataFile(self._name, size, metadata.num_rows, bounds)
 
     def abandon(self) -> None:
         if self._writer is not None:
             self._writer.is_open = False  # else it writes a footer when it is collected
         self._sink.close()
-        self._path.unlink(missing_ok=True)
+        self._folder.discard(self._draft)
 
 
 def group_bounds(metadata: pq.FileMetaData, group: int, columns: Iterable[str]) -> Bounds:
@@ -207,16 +204,6 @@ def bounds_of(metadata: pq.FileMetaData, columns: Iterable[str]) -> Bounds:
         if all(name in g for g in groups):
             out[name] = min(g[name][0] for g in groups), max(g[name][1] for g in groups)
     return out
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _told(value: Any) -> Any:

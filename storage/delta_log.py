@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import CorruptStore, StoreError, StoreVersionError
 
-from .delta_files import DataFile, stats_columns, sync_folder
+from .delta_files import DataFile, stats_columns
+from .delta_folder import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from deltalake import DeltaTable
 
     from mlrun.tables import Table
+
+    from .delta_folder import TableFolder
 
 __all__ = ["CHECKPOINT_EVERY", "DeltaLog", "State"]
 
@@ -49,7 +51,7 @@ class State:
 class DeltaLog:
     """Handle of one table, for many threads; loads what is new when asked for the state."""
 
-    def __init__(self, folder: Path, table: Table) -> None:
+    def __init__(self, folder: TableFolder, table: Table) -> None:
         self.folder = folder
         self.table = table
         self._lock = threading.RLock()
@@ -65,7 +67,7 @@ class DeltaLog:
         from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError
 
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.make()
         settings = {
             "delta.checkpointInterval": str(CHECKPOINT_EVERY),
             "delta.dataSkippingStatsColumns": ",".join(stats_columns(self.table)),
@@ -76,10 +78,17 @@ class DeltaLog:
         }
         try:
             schema = Schema.from_arrow(self.table.schema)
-            DeltaTable.create(str(self.folder), schema, mode="ignore", configuration=settings)
+            DeltaTable.create(
+                self.folder.uri,
+                schema,
+                mode="ignore",
+                configuration=settings,
+                storage_options=self.folder.options,
+            )
         except (DeltaError, OSError) as error:
             if self._opened() is None:
-                raise StoreError(f"cannot create table {self.table.name!r}: {error}") from error
+                why = self.folder.explain(error)
+                raise StoreError(f"cannot create table {self.table.name!r}: {why}") from None
 
     def state(self) -> State:
         """Return the newest version.
@@ -164,7 +173,7 @@ class DeltaLog:
             version = self.state().version
             return {
                 action["remove"]["path"]: action["remove"].get("deletionTimestamp", 0) / 1000
-                for action in _actions(self.folder / "_delta_log", "remove", 0, version)
+                for action in _actions(self.folder, "remove", 0, version)
             }
 
     def close(self) -> None:
@@ -175,14 +184,13 @@ class DeltaLog:
     def _opened(self) -> DeltaTable | None:
         with self._lock:
             if self._handle is None:
-                log = self.folder / "_delta_log"
-                if not log.is_dir() or not any(log.glob("*.json")):
+                if not self.folder.has_table():
                     return None
                 _mark_process()
                 from deltalake import DeltaTable
 
                 try:
-                    handle = DeltaTable(str(self.folder))
+                    handle = DeltaTable(self.folder.uri, storage_options=self.folder.options)
                     self._check_schema(handle)
                 except StoreVersionError:
                     raise
@@ -200,22 +208,26 @@ class DeltaLog:
 
     def _unreadable(self, error: Exception) -> CorruptStore:
         return CorruptStore(
-            f"the log of table {self.table.name!r} cannot be read ({error}); `mlrun doctor --repair` may mend it"
+            f"the log of table {self.table.name!r} cannot be read ({self.folder.explain(error)}); "
+            "`mlrun doctor --repair` may mend it"
         )
 
     def _read(self, handle: DeltaTable) -> State:
         version, old = handle.version(), self._state
         marks = dict(old.marks)
-        log = self.folder / "_delta_log"
-        for action in _actions(log, "txn", old.version + 1, version):
+        for action in _actions(self.folder, "txn", old.version + 1, version):
             txn = action["txn"]
             marks[txn["appId"]] = int(txn["version"])
         return State(version, tuple(_files(handle, stats_columns(self.table))), marks)
 
     def _present(self, adds: Iterable[DataFile]) -> None:
         for file in adds:
-            if not (self.folder / file.path).exists():
-                raise StoreError(f"file {file.path} was freed before it was committed: write again")
+            try:
+                self.folder.size(file.path)
+            except FileNotFoundError:
+                raise StoreError(
+                    f"file {file.path} was freed before it was committed: write again"
+                ) from None
 
     def _write(
         self,
@@ -245,17 +257,8 @@ class DeltaLog:
 
     def _sync(self) -> None:
         """Make the newest commit durable before the journal forgets its rows."""
-        log = self.folder / "_delta_log"
-        state = self.state()
-        try:
-            fd = os.open(log / f"{state.version:020}.json", os.O_RDONLY)
-        except FileNotFoundError:
-            return  # a checkpoint took its place
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        sync_folder(log)
+        # if the commit is gone a checkpoint took its place
+        self.folder.sync(LOG, f"{self.state().version:020}.json")
 
 
 def _files(handle: DeltaTable, columns: Sequence[str]) -> Iterable[DataFile]:
@@ -284,31 +287,38 @@ def _plain(column: Any) -> list[Any]:
     return [v.encode("utf-8") if isinstance(v, str) else v for v in column.to_pylist()]
 
 
-def _actions(log: Path, kind: str, first: int, last: int) -> list[dict[str, Any]]:
+def _actions(folder: TableFolder, kind: str, first: int, last: int) -> list[dict[str, Any]]:
     """Return the actions of a kind in versions `first..last`, oldest first, from the checkpoint if commits are gone."""
     found: list[dict[str, Any]] = []
-    commits = {v: log / f"{v:020}.json" for v in range(first, last + 1)}
-    start = _last_checkpoint(log, last)
+    start, parts = _last_checkpoint(folder, last)
     if start >= first:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for path in sorted(log.glob(f"{start:020}.checkpoint*.parquet")):
-            with pq.ParquetFile(path) as checkpoint:  # read_table() would load pyarrow.dataset
+        for data in folder.read(parts):
+            with pq.ParquetFile(
+                pa.BufferReader(data)
+            ) as checkpoint:  # read_table() would load pyarrow.dataset
                 rows = checkpoint.read(columns=[kind]).column(kind).drop_null()
             found += [{kind: row} for row in rows.to_pylist()]
-        commits = {v: path for v, path in commits.items() if v > start}
-    for path in commits.values():
-        with path.open(encoding="utf-8") as lines:
-            # the kind is looked for first: lines that add files carry long statistics
-            found += [
-                a for line in lines if f'"{kind}"' in line and kind in (a := json.loads(line))
-            ]
+        first = start + 1
+    mark = f'"{kind}"'.encode()
+    for data in folder.read(f"{LOG}/{v:020}.json" for v in range(first, last + 1)):
+        # the kind is looked for first: lines that add files carry long statistics
+        found += [
+            a for line in data.splitlines() if mark in line and kind in (a := json.loads(line))
+        ]
     return found
 
 
-def _last_checkpoint(log: Path, last: int) -> int:
-    versions = [int(m[1]) for name in os.listdir(log) if (m := _CHECKPOINT.fullmatch(name))]
-    return max((v for v in versions if v <= last), default=-1)
+def _last_checkpoint(folder: TableFolder, last: int) -> tuple[int, list[str]]:
+    """Return the newest checkpoint up to a version, with the names of its parts; -1 if there is none."""
+    parts: dict[int, list[str]] = {}
+    for name, _ in folder.names(LOG):
+        if matched := _CHECKPOINT.fullmatch(name):
+            parts.setdefault(int(matched[1]), []).append(f"{LOG}/{name}")
+    start = max((v for v in parts if v <= last), default=-1)
+    return start, sorted(parts.get(start, ()))
 
 
 def _mark_process() -> None:

@@ -19,12 +19,13 @@ from .delta_files import Bounds, DataFile, group_bounds, stats_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from mlrun.contracts import PointFilter
     from mlrun.tables import Table
+
+    from .delta_folder import TableFolder
 
 __all__ = ["Predicate", "open_file", "scan_files"]
 
@@ -125,7 +126,7 @@ def _is_in(column: pa.ChunkedArray, values: list[Any]) -> NDArray[np.bool_]:
 
 
 def scan_files(
-    folder: Path,
+    folder: TableFolder,
     files: Sequence[DataFile],
     table: Table,
     where: Predicate,
@@ -181,10 +182,10 @@ _footers_lock = threading.Lock()
 
 
 def open_file(
-    folder: Path, file: DataFile, table: Table, *, verify: bool = False
+    folder: TableFolder, file: DataFile, table: Table, *, verify: bool = False
 ) -> tuple[pq.ParquetFile, list[Bounds]]:
     """Open a file; returns it with the bounds of its row groups. `verify` checks pages when they are read."""
-    path = str(folder / file.path)
+    path = folder.location(file.path)
     with _footers_lock:
         known = _footers.get(path)
         if known is not None:
@@ -192,11 +193,12 @@ def open_file(
     text = [c.name for c in table.columns if c.type in {"string", "json"}]
     try:
         reader = pq.ParquetFile(
-            path,
+            folder.parquet(file.path, file.size),
             metadata=known[0] if known else None,
             read_dictionary=text,
             page_checksum_verification=verify,
-            pre_buffer=False,  # it would hold the bytes of all row groups until the file is closed
+            # it holds the bytes of all row groups until the file is closed, but asks a network for few ranges
+            pre_buffer=folder.options is not None,
         )
         if known is None:
             columns = stats_columns(table)
