@@ -156,7 +156,8 @@ class RayTask:
         # at once: each question to Ray is a round trip; a call that failed has fewer parts, the last is its error
         parts = list(islice(self._stream, 2 if self._place is None else 1))
         try:
-            *begun, (answer, self._ends), _ = ray.get([*parts, self._done])
+            done: Any = self._done
+            *begun, (answer, self._ends), _ = ray.get([*parts, done])
         except Exception as error:  # noqa: BLE001  killed, cancelled, or its value cannot be sent
             if len(parts) == 2:
                 with suppress(Exception):
