@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["LONG", "load_runs", "load_series"]
+__all__ = ["LONG", "load_many", "load_runs", "load_series"]
 
 LONG = "long-series"  # id of the run that has the one long series
 _RUNS_AT_ONCE = 50_000
@@ -89,6 +89,33 @@ def load_series(folder: str, points: int) -> dict[str, int]:
         none = np.zeros(size, np.int32)
         _append(store, _rows([LONG], none, ["loss"], none, steps, _BEGAN + steps * 1000, walk))
     return {"points": points}
+
+
+def load_many(folder: str, series: int, points: int) -> dict[str, Any]:
+    """Store runs of one long series each, under the key `loss`; returns their ids."""
+    import numpy as np
+
+    import mlrun
+    from mlrun.tables import METRICS, PROJECTS, ROLLUPS, RUNS
+
+    store = mlrun.open_store(folder)
+    store.records.create()
+    store.records.apply([("put", PROJECTS.name, {"name": "w1", "updated_at": _BEGAN})])
+    store.series.create(METRICS, ROLLUPS)
+    ids = [_run_id(number) for number in range(series)]
+    records: Any = store.records
+    records.load(RUNS, [_run_rows([made.run(number) for number in range(series)], ids)])
+    chance = np.random.default_rng(0)
+    at_once = max(_POINTS_AT_ONCE // points, 1)
+    steps = np.arange(points)
+    for first in range(0, series, at_once):
+        some = ids[first : first + at_once]
+        which = np.repeat(np.arange(len(some), dtype=np.int32), points)
+        walks = np.cumsum(chance.normal(size=(len(some), points)), axis=1).ravel()
+        step = np.tile(steps, len(some))
+        none = np.zeros(len(step), np.int32)
+        _append(store, _rows(some, which, ["loss"], none, step, _BEGAN + step * 1000, walks))
+    return {"ids": ids}
 
 
 def _run_id(number: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 from bench.children import ChildFailed, call
 from bench.figures import Figure
-from bench.rounds import say
+from bench.rounds import fresh, say
 
 if TYPE_CHECKING:
     from bench.figures import Options
@@ -31,6 +32,7 @@ def run(options: Options) -> list[Figure]:
         Figure.median(f"{title}: tsdownsample alone, over {_CORES} cores", found["pure"], "s"),
         Figure("the same, times the bare one", found["ratio"], "", goal="<= 1.5"),
     ]
+    out += _stored(options, series, rows)
     megabytes = 50 if options.quick else 1_000
     shared = call("bench.downsample:table", megabytes=megabytes)
     say(f"downsample: {shared}")
@@ -38,6 +40,38 @@ def run(options: Options) -> list[Figure]:
         f"an Arrow table of {megabytes:,} MB for {_TASKS} tasks: own memory of each task, at most"
     )
     return [*out, Figure(name, max(shared["grown"]) / 1e6, "MB", goal="<= 100")]
+
+
+def _stored(options: Options, series: int, rows: int) -> list[Figure]:
+    folder = fresh(options.folder, "many")
+    begin = time.monotonic()
+    ids = call("bench.bulk:load_many", folder=str(folder), series=series, points=rows)["ids"]
+    say(f"downsample: {series:,} series stored in {time.monotonic() - begin:.0f} s")
+    taken = call("bench.downsample:stored", folder=str(folder), ids=ids, repeats=3)["taken"]
+    shutil.rmtree(folder)
+    title = f"{series:,} series of {rows:,} points to {_POINTS:,}: on Ray, from the store"
+    return [
+        Figure(f"{title}, first of its workers", taken[0], "s", goal="<= 10"),
+        Figure.median(title, taken[1:], "s", goal="<= 10"),
+    ]
+
+
+def stored(folder: str, ids: list[str], repeats: int) -> dict[str, Any]:
+    """Have the workers of Ray ask a store for the charts of its runs, in the child."""
+    import mlrun
+    from mlrun.executors.downsample import compare
+    from mlrun.registry import executor_class
+
+    store, taken = mlrun.open_store(folder), []
+    with executor_class("ray")(num_cpus=_CORES) as executor:
+        assert executor.submit(len, "12").result() == _CORES
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            answer = compare(store, ids, ["loss"], _POINTS, executor=executor)
+            taken.append(time.perf_counter() - begin)
+            if answer["run_id"].n_unique() != len(ids):
+                raise ChildFailed("series are missing")
+    return {"taken": taken}
 
 
 def arrays(series: int, rows: int, repeats: int) -> dict[str, Any]:
