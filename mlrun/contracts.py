@@ -30,6 +30,7 @@ __all__ = [
     "CanGather",
     "CanLookup",
     "CanPresign",
+    "CanRollUp",
     "CanSweep",
     "CanSync",
     "Finding",
@@ -289,6 +290,19 @@ class CanGather(Protocol):
 
     def gather(self, table: Table) -> dict[str, int]:
         """Merge small files once many have gathered; rows and marks do not change. Returns counts as `compact` does."""
+        ...
+
+
+@runtime_checkable
+class CanRollUp(Protocol):
+    """Can make rollups of points that came without, as they do where rows are appended as they arrive.
+
+    Its views of METRICS have `waiting(marks, where, columns=, known=)`: the points that rollups with these marks do not
+    tell of, those of the writers `known` left out.
+    """
+
+    def roll_up(self, *, least: int = ...) -> int:
+        """Make rollups of what waits, once at least so many points do; returns how many it was."""
         ...
 
 

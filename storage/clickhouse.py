@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import PointFilter
 from mlrun.credentials import with_secrets
 from mlrun.errors import StoreError
-from mlrun.tables import conform
+from mlrun.tables import METRICS, ROLLUPS, conform
 
 from .clickhouse_client import Client
 from .clickhouse_log import TableLog
@@ -17,7 +18,7 @@ from .clickhouse_scan import Clauses, read
 from .clickhouse_schema import MARK, known_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import polars as pl
     import pyarrow as pa
@@ -73,12 +74,27 @@ class ClickHouseView:
 
         return lazy_frame(self._log, self._state)
 
+    def waiting(
+        self,
+        marks: Mapping[str, int],
+        where: PointFilter | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        known: Collection[str] = (),
+    ) -> pa.Table:
+        """Return the points that rollups with these marks do not tell of; see `mlrun.contracts.CanRollUp`."""
+        from .clickhouse_rollups import behind, waiting
+
+        names = list(self._log.table.names if columns is None else columns)
+        late = behind(self._state, marks, known)
+        return waiting(self._log, self._state, late, where or PointFilter(), names)
+
 
 class ClickHouseSeries:
     """A database of ClickHouse, on a server or in this process.
 
-    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeleteRuns, CanCheck. What an append has returned from
-    is on the server's disk (`fsync=0` in the URL leaves that to the server's operating system).
+    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeleteRuns, CanRollUp, CanCheck. What an append has
+    returned from is on the server's disk (`fsync=0` in the URL leaves that to the server's operating system).
 
     Args:
         url: `clickhouse://[user[:password]@]host[:port]/database[?secure=1]`, or `clickhouse+chdb:///folder` for the
@@ -155,14 +171,28 @@ class ClickHouseSeries:
             Counts: `files_merged`, `files_written`, `files_freed`.
         """
         from .clickhouse_compact import compact
+        from .clickhouse_rollups import behind
 
-        return compact(self._log(table), keep_hours=keep_hours)
+        log = self._log(table)
+        late = behind(log.state(), self._log(ROLLUPS).state().marks) if table is METRICS else ()
+        return compact(log, keep_hours=keep_hours, late=late)
 
     def delete_runs(self, table: Table, run_ids: Sequence[str]) -> int:
         """Delete all rows of these runs; returns how many. Their bytes go with a later `compact`."""
         from .clickhouse_compact import delete_runs
 
         return delete_runs(self._log(table), run_ids)
+
+    def roll_up(self, *, least: int = 250_000) -> int:
+        """Make rollups of the points that were appended without; does nothing while fewer than `least` wait.
+
+        Returns:
+            How many points were rolled up.
+        """
+        from .clickhouse_rollups import roll_up
+
+        log, rollups = self._log(METRICS), self._log(ROLLUPS)
+        return roll_up(log, rollups, partial(self.append, ROLLUPS), least=least)
 
     def check(self, *, repair: bool = False) -> list[Finding]:
         """Read every part of every table, checksums included; mending is for a backup or a replica."""

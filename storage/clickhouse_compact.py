@@ -16,7 +16,7 @@ from .clickhouse_scan import Clauses, count
 from .clickhouse_schema import COMMIT, DATA, FREED, GONE, MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .clickhouse_log import Line, State, TableLog
 
@@ -44,14 +44,20 @@ def delete_runs(log: TableLog, run_ids: Sequence[str]) -> int:
     return found
 
 
-def compact(log: TableLog, *, keep_hours: float) -> dict[str, int]:
-    """Free what was deleted long enough ago, shorten the log, merge parts; see `ClickHouseSeries.compact`."""
+def compact(log: TableLog, *, keep_hours: float, late: Collection[str] = ()) -> dict[str, int]:
+    """Free what was deleted long enough ago, shorten the log, merge parts; see `ClickHouseSeries.compact`.
+
+    Args:
+        log: of the table.
+        keep_hours: how long deleted rows stay for those who look at an older snapshot.
+        late: writers whose lines are still needed, to roll up their points.
+    """
     counts = {"files_merged": 0, "files_written": 0, "files_freed": 0}
     if not log.state().made:
         return counts
     before = _parts(log)
     _free(log, now_us() - int(keep_hours * 3_600_000_000))
-    _shorten(log)
+    _shorten(log, sorted(late))
     log.client.command(f"OPTIMIZE TABLE {log.name}")
     after = _parts(log)
     counts["files_merged"], counts["files_written"] = len(before - after), len(after - before)
@@ -89,14 +95,12 @@ def _free(log: TableLog, before: int) -> None:
     _drop_lines(log, GONE, upto)
 
 
-def _shorten(log: TableLog) -> None:
+def _shorten(log: TableLog, late: list[str]) -> None:
     """Say all marks again in one commit, and drop the lines that said them before."""
-    if log.table.name == "metrics":
-        return
     [(lines,)] = log.client.rows(
         f"SELECT toInt64(count()) AS number FROM {log.name} WHERE mlrun_kind IN ({COMMIT}, {MARK})"
     )
-    if lines < _LONG_LOG + 2 * len(log.state().marks):
+    if late or lines < _LONG_LOG + 2 * len(log.state().marks):
         return
     upto = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.care.reachable import referenced
-from mlrun.contracts import CanCompact, CanDeleteRuns, CanSweep
+from mlrun.contracts import CanCompact, CanDeleteRuns, CanRollUp, CanSweep
 from mlrun.errors import MlrunError
 from mlrun.ids import now_us
 from mlrun.journal.absorb import absorb
@@ -55,6 +55,9 @@ def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -
     counts["runs_freed"] = _free_runs(store)
     progress("freeing unreferenced objects")
     counts["objects_freed"] = _free_objects(store)
+    if isinstance(store.series, CanRollUp):
+        progress("rolling up points")
+        store.series.roll_up(least=1)
     for table in _SERIES:
         progress(f"merging files of {table.name}")
         if isinstance(store.series, CanCompact):

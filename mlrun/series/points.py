@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mlrun.arrowmemory import arrow_of, empty_table, numpy_of
 from mlrun.asking import asked, visible_ids
-from mlrun.contracts import Finding, PointFilter
+from mlrun.contracts import CanRollUp, Finding, PointFilter
 from mlrun.errors import CorruptStore, SnapshotExpired
 from mlrun.journal.snapshot import read_journal
 from mlrun.notices import warn_of_damage
@@ -124,6 +124,7 @@ class Sight:
         )
         self.stored = store.series.snapshot(table)
         self._first_times: dict[str, int] = {}
+        self._rolls_up = isinstance(store.series, CanRollUp)
 
     def keys(self, query: PointQuery) -> tuple[str, ...] | None:
         """Return the names that the query's keys mean; None for all."""
@@ -148,9 +149,20 @@ class Sight:
         return known | set(fresh.column("key").unique().to_pylist())
 
     def fresh(self, run_ids: Sequence[str], keys: Sequence[str] | None) -> pa.Table:
-        """Return the journal's rows that the rollups do not know (of a table without rollups: the stored rows)."""
+        """Return the journal's rows that the rollups do not know (of a table without rollups: the stored rows).
+
+        So are stored rows that nobody has rolled up yet. Columns: `run_id, key, step, time, value, seq`.
+        """
         marks = (self.rollups or self.stored).marks()
-        return self.journal.points(self.table.name, after=marks, run_ids=run_ids, keys=keys)
+        names = [*_SERIES, "step", "time", "value", "seq"]
+        fresh = self.journal.points(self.table.name, after=marks, run_ids=run_ids, keys=keys)
+        fresh = fresh.select(names)
+        if self.rollups is None or not self._rolls_up:
+            return fresh
+        stored: Any = self.stored
+        where = PointFilter(tuple(run_ids), None if keys is None else tuple(keys))
+        rest = stored.waiting(marks, where, columns=names, known=self.journal.writers)
+        return pa.concat_tables([fresh.cast(rest.schema), rest]) if rest.num_rows else fresh
 
     def rows(self, where: PointFilter) -> pa.Table:
         """Return all matching rows by run, key, step and order of writing.
