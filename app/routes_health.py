@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse, Response
 
 import mlrun
-from mlrun.wire import INFO, PROTOCOL
+from mlrun.wire import API, INFO, PROTOCOL
 
+from .answers import json_answer
 from .problems import PROBLEMS, plain_problem
 from .routes_ask import CallerHere, gateway_of
 
@@ -57,6 +58,13 @@ async def metrics(request: Request, caller: CallerHere) -> Response:
     """Return what the gateway counts, for Prometheus."""
     text = gateway_of(request).figures.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get(f"{API}/openapi.json", responses=PROBLEMS)
+async def openapi(request: Request, caller: CallerHere) -> Response:
+    """Return the description of all routes, in OpenAPI 3.1."""
+    gateway = gateway_of(request)
+    return await json_answer(gateway, request, request.app.openapi)
 
 
 @router.get(INFO, response_model=Info, responses=PROBLEMS)

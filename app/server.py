@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 import mlrun
 from mlrun.errors import ConfigError
 from mlrun.statefolder import token_file, write_private
-from mlrun.wire import API
 
 from .gateway import Gateway
 from .logs import log, set_up
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "listen", "serve", "uvicorn_server"]
 
 _DESCRIPTION = """Runs, metrics, artifacts and logs of machine learning, as Arrow or JSON.
 
@@ -57,7 +56,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         version=mlrun.__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=f"{API}/openapi.json",
+        openapi_url=None,  # a route that asks for a key serves it
         docs_url=None,
         redoc_url=None,
     )
@@ -145,9 +144,21 @@ def serve(
         raise ConfigError("TLS needs a certificate and its key: --tls-cert and --tls-key")
     set_up(log_level)
     gateway = Gateway(store, options)
-    bound = _bound(options)
+    bound = listen(options)
     port = gateway.ports["http"] = bound.getsockname()[1]
     token = _first_token(gateway, port)
+    try:
+        told = lambda: listening(_say(gateway, options, port, bool(token)))  # noqa: E731
+        uvicorn_server(gateway, told).run([bound])
+    finally:
+        bound.close()
+        if token:
+            token_file(port).unlink(missing_ok=True)
+
+
+def uvicorn_server(gateway: Gateway, listens: Callable[[], None]) -> uvicorn.Server:
+    """Return the server of a gateway; `listens` is called once it does."""
+    options = gateway.options
     config = uvicorn.Config(
         create_app(gateway),
         log_config=None,
@@ -161,16 +172,15 @@ def serve(
         timeout_graceful_shutdown=int(options.drain_seconds),
         h11_max_incomplete_event_size=64 << 10,
     )
-    try:
-        told = lambda: listening(_say(gateway, options, port, bool(token)))  # noqa: E731
-        _Server(config, gateway, told).run([bound])
-    finally:
-        bound.close()
-        if token:
-            token_file(port).unlink(missing_ok=True)
+    return _Server(config, gateway, listens)
 
 
-def _bound(options: Options) -> socket.socket:
+def listen(options: Options) -> socket.socket:
+    """Return the socket at the address that the options name.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
     # with its protocol named: asyncio turns Nagle off for TCP only, and waits 40 ms for nothing else
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

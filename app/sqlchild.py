@@ -62,6 +62,8 @@ def _frame(store: Any, asked: dict[str, Any]) -> pl.DataFrame:
     only = asked["projects"]
     seen: Any = store if only is None else ProjectsOnly(store, frozenset(only))
     with sql_tables(seen) as tables:
+        if not asked["audits"]:
+            del tables["audit"]
         frame = run_sql(asked["query"], tables)
     if frame.height > asked["rows"]:
         raise SQLError(

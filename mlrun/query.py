@@ -274,7 +274,13 @@ def artifacts_made(sight: Snapshot) -> pl.DataFrame:
     )  # fmt: skip
 
 
-@asked("resolve")
+def _run_name(run_id: Any) -> str:
+    if not isinstance(run_id, str):
+        raise QueryError(f"a run is named by text, not by {type(run_id).__name__}")
+    return run_id
+
+
+@asked("resolve", run_id=_run_name)
 def resolve_run(store: Store, run_id: str) -> str:
     """Return the full id of a run given its id, a unique beginning or end of it, or the name of the newest such run.
 
@@ -282,9 +288,7 @@ def resolve_run(store: Store, run_id: str) -> str:
         NotFound: nothing, or more than one id, fits.
         QueryError: it is no text.
     """
-    if not isinstance(run_id, str):
-        raise QueryError(f"a run is named by text, not by {type(run_id).__name__}")
-    run_id = clean_text(run_id)[0]
+    run_id = clean_text(_run_name(run_id))[0]
     with snapshot(store) as sight:
         if sight.knows(run_id):
             return run_id

@@ -58,6 +58,7 @@ __all__ = [
     "MARKS",
     "NOUNS",
     "OBJECT",
+    "OBJECTS",
     "PARTS",
     "PROBLEM",
     "PROTOCOL",
@@ -88,6 +89,7 @@ EVENTS = f"{API}/runs/{{run_id}}/events"
 
 # -- paths of the writing half; the law of uploads is in `mlrun.journal.upload` --------------------
 INGEST = f"{API}/ingest"  # POST an upload -> {"positions": {writer: …}, "refused": {writer: why}}
+OBJECTS = f"{API}/objects"
 OBJECT = f"{API}/objects/{{sha256}}"  # GET bytes (ranges too), HEAD, PUT pieces
 
 # -- what can be asked: noun -> form of the answer -------------------------------------------------
@@ -188,9 +190,13 @@ def encode_arguments(arguments: Mapping[str, Any]) -> bytes:
         QueryError: JSON cannot say one of them.
     """
     try:
-        return json.dumps(dict(arguments), default=_plain).encode()
+        text = json.dumps(dict(arguments), default=_plain, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise QueryError(f"this cannot be asked with: {error}") from None
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate is replaced, as it is when text is stored
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,11 @@ import polars as pl
 
 from mlrun.errors import SQLError
 from mlrun.lookup.overlay import record_frame
-from mlrun.lookup.sight import Snapshot, snapshot
+from mlrun.lookup.sight import Snapshot, as_frame, snapshot
 from mlrun.lookup.widen import aggregate, widen
 from mlrun.query import artifacts_made
 from mlrun.tables import (
+    AUDIT,
     LOGS,
     METRICS,
     PARAMS,
@@ -33,6 +34,7 @@ __all__ = ["SQL_TABLES", "sql_tables"]
 
 SQL_TABLES = (
     "runs", "params", "results", "metrics", "summaries", "tags", "artifacts", "logs", "system_metrics", "runs_wide",
+    "audit",
 )  # fmt: skip
 
 
@@ -75,6 +77,9 @@ class _Tables:
 
     def artifacts(self) -> pl.LazyFrame:
         return self._kept(artifacts_made(self._sight).lazy())
+
+    def audit(self) -> pl.LazyFrame:
+        return as_frame(self._sight.view.scan(AUDIT)).lazy()
 
     def metrics(self) -> pl.LazyFrame:
         return self._points(METRICS)

@@ -43,6 +43,7 @@ class GatewayServer:
     ) -> None:
         self.dbpath = dbpath
         self.state = state or Path(tempfile.mkdtemp(prefix="mlrun-state-"))
+        self.state.mkdir(parents=True, exist_ok=True)
         self.url = ""
         self.told: dict[str, Any] = {}
         self.log = self.state / "gateway.log"

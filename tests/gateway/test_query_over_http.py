@@ -1,0 +1,15 @@
+"""The tests of another file, with every question asked over a gateway: the same frames, the same errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlrun.testing.suites import suite_of
+
+# a gateway makes its store when it starts
+_WITHOUT = ("test_a_question_makes_no_store",)
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("over_http")
+globals().update(suite_of(ROOT / "tests/test_query.py", without=_WITHOUT))
