@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlrun.errors import ConfigError, ExecutorError, JobError, NotFound
 from mlrun.execution.law import Needs
+from mlrun.execution.mapping import mapped
 
 from .kube_client import MARK, KubeClient
 from .kube_job import JOBS, KubeJob
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["KubeRayExecutor"]
 
 _CRONS = "raycronjobs"
+_LOOK = 0.5  # seconds of one wait: an interrupt of this thread is raised between two
 _SELECTOR = ",".join(f"{k}={v}" for k, v in MANAGED.items())
 
 
@@ -100,26 +102,24 @@ class KubeRayExecutor:
         in_flight: int | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """Call `fn` on every item, at most `in_flight` at once; see the law."""
-        room = max(1, in_flight or self.slots)
-        flying: dict[Future[Any], tuple[int, KubeJob]] = {}
-        source = enumerate(items)
-        exhausted = False
-        try:
-            while flying or not exhausted:
-                while not exhausted and len(flying) < room:
-                    try:
-                        index, item = next(source)
-                    except StopIteration:
-                        exhausted = True
-                        break
-                    job = self.submit(fn, item, needs=needs)
-                    flying[_future(job)] = (index, job)
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    index, _ = flying.pop(future)
-                    yield index, future.result()
-        finally:
-            for _, job in flying.values():
-                job.cancel()
+        jobs: dict[Future[Any], KubeJob] = {}
+
+        def send(item: Any) -> Future[Any]:
+            job = self.submit(fn, item, needs=needs)
+            jobs[future := _future(job)] = job
+            return future
+
+        def ended(flying: list[Future[Any]]) -> list[tuple[Future[Any], Any]]:
+            done = wait(flying, timeout=_LOOK, return_when=FIRST_COMPLETED).done
+            for future in done:
+                del jobs[future]
+            return [(future, future.result()) for future in done]
+
+        def cancel(flying: list[Future[Any]]) -> None:
+            for future in flying:
+                jobs[future].cancel()
+
+        return mapped(items, max(1, in_flight or self.slots), send, ended, cancel)
 
     def job(self, job_id: str) -> KubeJob:
         """Find a job again by its id, from any process.

@@ -15,11 +15,11 @@ import os
 import threading
 import weakref
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mlrun.errors import ExecutorError, JobError
+from mlrun.errors import ExecutorError
 from mlrun.execution.law import Needs
+from mlrun.execution.mapping import end_of_job, mapped
 from mlrun.execution.pickling import dump_call
 from mlrun.ids import uuid7
 
@@ -106,39 +106,28 @@ class LocalExecutor:
         in_flight: int | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """Call `fn` on every item; yield (index, result or the `JobError`) as they end."""
-        room = in_flight or self._slots
-        ended: deque[int] = deque()
+        rung: deque[LocalJob] = deque()
         bell = threading.Condition()
-        flying: dict[int, LocalJob] = {}
 
-        def ring(index: int, _job: LocalJob) -> None:
+        def ring(job: LocalJob) -> None:
             with bell:
-                ended.append(index)
+                rung.append(job)
                 bell.notify()
 
-        source = enumerate(items)
-        more = True
-        try:
-            while True:
-                while more and len(flying) < room:
-                    index, item = next(source, (-1, None))
-                    if index < 0:
-                        more = False
-                        break
-                    flying[index] = job = self.submit(fn, item, needs=needs)
-                    job.when_ended(partial(ring, index))
-                if not flying:
-                    return
-                with bell:
-                    while (
-                        not ended
-                    ):  # a signal's handler, or an interrupt of a thread, runs between two waits
-                        bell.wait(_LOOK)
-                    index = ended.popleft()
-                yield index, _value_of(flying.pop(index))
-        finally:
-            for job in flying.values():
-                job.cancel()
+        def send(item: Any) -> LocalJob:
+            job = self.submit(fn, item, needs=needs)
+            job.when_ended(ring)
+            return job
+
+        def ended(flying: list[LocalJob]) -> list[tuple[LocalJob, Any]]:
+            with bell:
+                if not rung:
+                    bell.wait(_LOOK)
+                return [
+                    (job, end_of_job(job)) for job in (rung.popleft() for _ in range(len(rung)))
+                ]
+
+        return mapped(items, in_flight or self._slots, send, ended, _cancel)
 
     def close(self) -> None:
         """Cancel what is left, end the worker processes; idempotent."""
@@ -189,11 +178,9 @@ class LocalExecutor:
                 self._idle -= 1
 
 
-def _value_of(job: LocalJob) -> Any:
-    try:
-        return job.result()
-    except JobError as error:
-        return error
+def _cancel(jobs: list[LocalJob]) -> None:
+    for job in jobs:
+        job.cancel()
 
 
 def _cores() -> int:

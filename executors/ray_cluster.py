@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlrun.errors import ExecutorError, JobError
 from mlrun.execution.law import Needs
+from mlrun.execution.mapping import end_of_job, mapped
 from mlrun.execution.pickling import dump_call
 from mlrun.ids import uuid7
 
@@ -126,29 +127,13 @@ class RayExecutor:
         asked = needs or _DEFAULT
         room = in_flight or _QUEUED * self.slots
         if asked.replicas > 1 or asked.time_limit is not None:
-            yield from self._map_jobs(fn, items, asked, room)
-            return
-        send = self._sender(fn, asked)
-        flying: dict[Any, int] = {}
-        source, more = enumerate(items), True
-        try:
-            while more or flying:
-                while more and len(flying) < room:
-                    index, item = next(source, (-1, None))
-                    if index < 0:
-                        more = False
-                        break
-                    sent = send(item)
-                    if isinstance(sent, JobError):
-                        yield index, sent
-                    else:
-                        flying[sent] = index
-                if flying:
-                    ended, _ = ray.wait(list(flying), num_returns=1, timeout=_LOOK)
-                    for ready in ended:
-                        yield flying.pop(ready), _end(ready)
-        finally:
-            _cancel_references(list(flying))
+            return self._map_jobs(fn, items, asked, room)
+
+        def ended(flying: list[Any]) -> list[tuple[Any, Any]]:
+            ready, _ = ray.wait(flying, num_returns=1, timeout=_LOOK)
+            return [(one, _end(one)) for one in ready]
+
+        return mapped(items, room, self._sender(fn, asked), ended, _cancel_references)
 
     def check_tuning(self, scheduler: str, search: str, extra: Mapping[str, Any]) -> None:
         """See that Ray Tune knows a scheduler, a searcher and their arguments; see `mlrun.hyper.study`."""
@@ -309,21 +294,14 @@ class RayExecutor:
         self, fn: Callable[[Any], Any], items: Iterable[Any], needs: Needs, room: int
     ) -> Iterator[tuple[int, Any]]:
         """Map by whole jobs, for what tasks cannot do: replicas and time limits."""
-        flying: dict[int, RayTask] = {}
-        source, more = enumerate(items), True
-        try:
-            while more or flying:
-                while more and len(flying) < room:
-                    index, item = next(source, (-1, None))
-                    if index < 0:
-                        more = False
-                        break
-                    flying[index] = self.submit(fn, item, needs=needs)
-                ended = [i for i, job in flying.items() if job.wait(0.02)]
-                for index in ended:
-                    yield index, _value(flying.pop(index))
-        finally:
-            cancel_all(flying.values())
+
+        def send(item: Any) -> RayTask:
+            return self.submit(fn, item, needs=needs)
+
+        def ended(flying: list[RayTask]) -> list[tuple[RayTask, Any]]:
+            return [(job, end_of_job(job)) for job in flying if job.wait(0.02)]
+
+        return mapped(items, room, send, ended, cancel_all)
 
 
 def _has_failed(reference: Any) -> bool:
@@ -342,13 +320,6 @@ def _unsent(error: Exception) -> JobError:
     told = JobError(f"it cannot be sent: {error}")
     told.__cause__ = error
     return told
-
-
-def _value(job: RayTask) -> Any:
-    try:
-        return job.result()
-    except JobError as error:
-        return error
 
 
 def _end(reference: Any) -> Any:

@@ -20,9 +20,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mlrun.errors import ConfigError, ExecutorError, JobError, NotFound
+from mlrun.errors import ConfigError, ExecutorError, NotFound
 from mlrun.execution.entry import CALL, COMMAND
 from mlrun.execution.law import Needs
+from mlrun.execution.mapping import end_of_job, mapped
 from mlrun.ids import uuid7
 
 from .kube_payload import payload
@@ -113,24 +114,17 @@ class RayJobExecutor:
         in_flight: int | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """Call `fn` on every item, a job each; yield (index, result or the `JobError`) as they end."""
-        room = in_flight or self.slots
-        flying: dict[int, RayJob] = {}
-        source, more = enumerate(items), True
-        try:
-            while more or flying:
-                while more and len(flying) < room:
-                    index, item = next(source, (-1, None))
-                    if index < 0:
-                        more = False
-                        break
-                    flying[index] = self.submit(fn, item, needs=needs)
-                ended = [i for i, job in flying.items() if job.status() not in _OPEN]
-                for index in ended:
-                    yield index, _value(flying.pop(index))
-                if flying and not ended:
-                    time.sleep(_LOOK)
-        finally:
-            cancel_jobs(flying.values())
+
+        def send(item: Any) -> RayJob:
+            return self.submit(fn, item, needs=needs)
+
+        def ended(flying: list[RayJob]) -> list[tuple[RayJob, Any]]:
+            found = [(job, end_of_job(job)) for job in flying if job.status() not in _OPEN]
+            if not found:
+                time.sleep(_LOOK)
+            return found
+
+        return mapped(items, in_flight or self.slots, send, ended, cancel_jobs)
 
     def job(self, job_id: str) -> RayJob:
         """Find a job again by its id, from any process.
@@ -290,13 +284,6 @@ def _nodes_of(client: Any) -> list[dict[str, Any]]:
         for node in nodes
         if node.get("state") == "ALIVE"
     ]
-
-
-def _value(job: RayJob) -> Any:
-    try:
-        return job.result()
-    except JobError as error:
-        return error
 
 
 def _last_line(error: BaseException) -> str:

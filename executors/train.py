@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["Crew", "ReplicaTask", "submit_replicas"]
 
 _GONE = 30.0  # seconds for killed processes to disappear
+# Ray Train looks after its ranks every two seconds, and keeps one more process to hear of nodes that will be taken
+# away, so that checkpoints can be written before: ours are the function's own.
+_DEFAULTS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,8 @@ def _lead(crew: Crew, box: Any) -> Iterator[Any]:
     import ray
 
     yield here()
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
     failure: Exception | None = None
     try:
         _trainer(crew, box).fit()
