@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "load_parts"]
 
 # module:class, in the order in which they are started; they are drained the other way round
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = (
+    "mlrun.app.ingest_part:IngestPart",
+    "mlrun.app.objects_part:ObjectsPart",
+)
 
 
 class Part(Protocol):

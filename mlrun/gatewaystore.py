@@ -12,23 +12,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, StoreError
+from mlrun.errors import StoreError, StoreUnreachable
+from mlrun.journal.host import machine_id
 from mlrun.registry import storage_class
 from mlrun.statefolder import state_folder
 from mlrun.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlrun.contracts import Objects, Records, Series
-    from mlrun.journal.writer import Writer
 
 __all__ = ["GatewayStore", "spool_of"]
+
+_BEFORE_ASKING = 2.0  # seconds that a question waits for what this process has just written
 
 
 def spool_of(url: str) -> Path:
     """Return the folder in which this user's writes to a gateway wait; `MLRUN_SPOOL` names another."""
     if given := os.environ.get("MLRUN_SPOOL"):
         return Path(given).expanduser().absolute()
-    return state_folder() / "spool" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    # a home that is copied, or shared by machines, must not make two writers of one name
+    place = hashlib.sha256(f"{url} {machine_id()}".encode()).hexdigest()[:16]
+    return state_folder() / "spool" / place
 
 
 class GatewayStore(Store):
@@ -40,6 +46,7 @@ class GatewayStore(Store):
     """
 
     remote_records = True
+    spools = True
 
     def __init__(self, url: str) -> None:
         self.gateway = storage_class(url)(url)
@@ -54,11 +61,14 @@ class GatewayStore(Store):
 
     def ask(self, noun: str, /, **arguments: Any) -> Any:
         """Ask the gateway, see `mlrun.contracts.CanAnswer`."""
+        self._need_network()
+        self.flush_records()
         return self.gateway.ask(noun, **arguments)
 
     @cached_property
     def records(self) -> Records:
         """Rows by key, and changes: those of the gateway."""
+        self._need_network()
         found: Records = self.gateway
         return found
 
@@ -72,28 +82,64 @@ class GatewayStore(Store):
     @cached_property
     def objects(self) -> Objects:
         """The bytes of artifacts."""
-        raise ConfigError("artifacts cannot be had over a gateway yet")
+        self.prepare()
+        found: Objects = self.gateway.objects(self.folder, offline=self.offline)
+        return found
+
+    def _need_network(self) -> None:
+        if self.offline:
+            raise StoreUnreachable(f"{self.url} is not asked: MLRUN_MODE is offline")
 
     def exists(self) -> bool:
         """Whether there is a store to ask: the gateway says so when it is asked."""
         return True
 
-    def writer(self) -> Writer:
-        """Return this process's writer in the spool."""
-        raise ConfigError("a gateway can be asked, not written to")
-
     def flush_records(self) -> None:
-        """Wait until the gateway has what this process has written."""
+        """Wait, two seconds at most, until the gateway has what this process has written."""
+        if not self.offline:
+            self.deliver(_BEFORE_ASKING)
+
+    def deliver(self, timeout: float, *, progress: Callable[[float], None] | None = None) -> bool:
+        """Wait until what this process has written has arrived; starts an uploader if none runs.
+
+        Returns:
+            False if it took longer than `timeout` seconds.
+        """
+        from mlrun.journal.spool import begin_uploader, wait_arrived
+        from mlrun.journal.writer import written_to
+
+        slots = written_to(self.journal)
+        if not slots:
+            return True
+        begin_uploader(self.url, self.folder)
+        return wait_arrived(self.folder, slots, timeout, progress=progress)
+
+    def trouble(self) -> str:
+        """Return what keeps the uploader from sending, in brackets; empty if nothing is known."""
+        from mlrun.journal.spool import read_status
+
+        status = read_status(self.folder)
+        why = status.get("error") or next(iter((status.get("refused") or {}).values()), "")
+        return f" ({why})" if why else ""
 
     def absorb_records_now(self) -> bool:
-        """Leave the absorbing to the gateway."""
-        return False
+        """See to it that an uploader runs: absorbing is the gateway's."""
+        self.maybe_absorb()
+        return True
 
     def maybe_absorb(self) -> None:
-        """Leave the absorbing to the gateway."""
+        """See to it that an uploader runs."""
+        if not self.offline:
+            from mlrun.journal.spool import begin_uploader
+
+            self.prepare()
+            begin_uploader(self.url, self.folder)
 
     def close(self) -> None:
         """Close connections; idempotent."""
         with self._lock:
             self.__dict__.pop("records", None)
+            objects = self.__dict__.pop("objects", None)
+            if objects is not None:
+                objects.close()
             self.gateway.close()

@@ -18,6 +18,8 @@ from mlrun.errors import ConfigError, StoreError, StoreVersionError
 from mlrun.registry import series_url, storage_class
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlrun.contracts import Objects, Records, Series
     from mlrun.journal.writer import Writer
 
@@ -35,6 +37,9 @@ class Store:
         folder: the store's folder; the journal lies in it, or on local disk when the folder is on a network.
         url: what `open_store` opens again.
     """
+
+    offline = False  # whether no network is to be talked to: MLRUN_MODE=offline
+    spools = False  # whether what is written waits here until it has been sent elsewhere
 
     def __init__(
         self, folder: Path, *, records: str = "", series: str = "", objects: str = ""
@@ -76,12 +81,9 @@ class Store:
     @cached_property
     def records(self) -> Records:
         """The records store."""
-        url = self._urls["records"]
-        if not url:
+        if not self._urls["records"]:
             self.prepare()
-            url = f"sqlite:///{self.folder}/mlrun.db" + (
-                "?journal_mode=truncate" if self.on_network else ""
-            )
+        url = self.part_url("records")
         store: Records = storage_class(url)(url)
         store.create()
         return store
@@ -91,7 +93,7 @@ class Store:
         """The series store."""
         if self.exists():
             self.prepare()
-        url = series_url(self._urls["series"]) or f"delta://{self.folder}/series"
+        url = self.part_url("series")
         store: Series = storage_class(url)(url)
         return store
 
@@ -99,9 +101,20 @@ class Store:
     def objects(self) -> Objects:
         """The object store."""
         self.prepare()
-        url = self._urls["objects"] or f"file://{self.folder}/objects"
+        url = self.part_url("objects")
         store: Objects = storage_class(url)(url)
         return store
+
+    def part_url(self, part: str) -> str:
+        """Return the URL of `records`, `series` or `objects`, with its credentials: never to be shown."""
+        mode = "?journal_mode=truncate" if self.on_network else ""
+        own = {
+            "records": f"sqlite:///{self.folder}/mlrun.db{mode}",
+            "series": f"delta://{self.folder}/series",
+            "objects": f"file://{self.folder}/objects",
+        }
+        given = self._urls[part]
+        return (series_url(given) if part == "series" else given) or own[part]
 
     def prepare(self) -> None:
         """Make the folder if it is not there, and check that this version can read it.
@@ -172,6 +185,10 @@ class Store:
 
         return absorb_records(self, wait=False)
 
+    def deliver(self, timeout: float, *, progress: Callable[[float], None] | None = None) -> bool:
+        """Wait until what this process has written is where it belongs: at once, for a store that is a folder."""
+        return True
+
     def maybe_absorb(self) -> None:
         """Start a detached absorber when enough waits in the journal."""
         from mlrun.journal.waiting import absorb_in_background
@@ -211,7 +228,9 @@ def open_store(url: str | Path | Store | None = None, *, given: Settings | None 
     if "://" in known.dbpath:
         scheme = known.dbpath.split("://", 1)[0]
         if scheme in ("http", "https"):
-            return _gateway(known.dbpath)
+            found = _gateway(known.dbpath)
+            found.offline |= known.mode == "offline"
+            return found
         if scheme != "file":
             storage_class(known.dbpath)  # raises with what is known, or names the extra
             raise ConfigError(f"a whole store cannot be opened at {scheme}://")

@@ -33,11 +33,14 @@ from .gateway_http import Http, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import polars as pl
 
     from mlrun.contracts import Op
     from mlrun.tables import Table
+
+    from .gateway_objects import GatewayObjects
 
 __all__ = ["Gateway"]
 
@@ -96,6 +99,12 @@ class Gateway:
         if form == "arrow":
             return _frame(reply.body)
         return {name: _frame(body) for name, body in unpack_parts(reply.body).items()}
+
+    def objects(self, spool: Path, *, offline: bool = False) -> GatewayObjects:
+        """Return the bytes of artifacts; those that are put wait in a spool."""
+        from .gateway_objects import GatewayObjects
+
+        return GatewayObjects(self.http, spool, offline=offline)
 
     # -- records ---------------------------------------------------------------------------------
 

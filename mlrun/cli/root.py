@@ -38,6 +38,7 @@ _COMMANDS = {
     "import": ("transfers:import_", "Read runs from an export."),
     "compact": ("care:compact", "Absorb the journal, merge files, free what is past its time."),
     "server": ("server:server", "Serve the store to others over HTTP."),
+    "sync": ("sync:sync", "Send a gateway what waits for it on this host."),
     "login": ("keys:login", "Keep a key for a gateway."),
     "keys": ("keys:keys", "Make, list and revoke keys of a gateway; give roles."),
     "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),

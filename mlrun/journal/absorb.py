@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlrun.journal.snapshot import JournalSnapshot
     from mlrun.store import Store
 
-__all__ = ["CHUNK_ROWS", "absorb", "absorb_records"]
+__all__ = ["CHUNK_ROWS", "absorb", "absorb_records", "apply_or_set_aside", "set_aside"]
 
 CHUNK_ROWS = 2_000_000  # points in one commit, about: bounds the absorber's memory
 _TRIES = 20
@@ -81,7 +81,7 @@ def _absorb_records(store: Store, *, cheaply: bool) -> None:
         points, rows_left = _pending_points(journal, marks, after, cheaply=cheaply)
         if not after:
             return
-        _apply(store, ops, points, {w: marks.get(w, Mark()) for w in after}, after)
+        apply_or_set_aside(store, ops, points, {w: marks.get(w, Mark()) for w in after}, after)
         if not rows_left:
             return
 
@@ -142,19 +142,20 @@ def _next_rows(
     return upto, left
 
 
-def _apply(
+def apply_or_set_aside(
     store: Store,
     ops: list[Op],
     points: list[tuple[Any, ...]],
-    expected: dict[str, Mark],
-    marks: dict[str, Mark],
+    expected: Mapping[str, Mark],
+    marks: Mapping[str, Mark],
 ) -> None:
+    """Apply all at once; if one op fits no table, the others one by one, and that one is kept in `rejected.jsonl`."""
     try:
         store.records.apply(ops, summaries=points, expected=expected, marks=marks)
     except SchemaMismatch:
         # one record does not fit its table: the others must not wait behind it for ever. Ops are idempotent, so those
         # that fit go one by one, and a kill in between only repeats them; the marks move last
-        _set_aside(store, _apply_each(store, ops))
+        set_aside(store, _apply_each(store, ops))
         store.records.apply([], summaries=points, expected=expected, marks=marks)
 
 
@@ -173,7 +174,7 @@ def _apply_each(store: Store, ops: list[Op]) -> list[tuple[Op, str]]:
     return refused
 
 
-def _set_aside(store: Store, refused: list[tuple[Op, str]]) -> None:
+def set_aside(store: Store, refused: list[tuple[Op, str]]) -> None:
     """Keep what no table takes in `rejected.jsonl`, where `doctor` finds it."""
     with open(store.journal / "rejected.jsonl", "a", encoding="utf-8") as file:
         for op, why in refused:

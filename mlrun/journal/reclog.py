@@ -25,9 +25,12 @@ __all__ = [
     "LogBytes",
     "LogScan",
     "RecordLog",
+    "begin_log",
     "pack",
     "read_log",
     "seal_log",
+    "split_frames",
+    "whole_frames",
 ]
 
 _MAGIC = b"mlrlog1\n"
@@ -257,6 +260,62 @@ def _frames(
         if kind == _DATA:
             records.append((at, payload))
     return records, good, damage
+
+
+def whole_frames(data: bytes, *, sealed: bool) -> bytes:
+    """Return the good frames at the head of `data`, for another machine: damage between them becomes a void frame.
+
+    Offsets stay what they were. Behind the last good frame nothing is returned, unless the file is `sealed` there.
+    """
+    out: list[bytes] = []
+    at = void = 0  # `void` is where a stretch without records began
+    while at < len(data):
+        frame = _frame_at(data, at, len(data))
+        if frame is None:
+            behind = _next_frame(data, at + 1, len(data))
+            if behind is None:
+                break
+            at = behind
+            continue
+        kind, _, end = frame
+        if kind == _DATA:
+            out += [_filler(at - void), data[at:end]]
+            void = end
+        at = end
+    if sealed:
+        out.append(_filler(len(data) - void))
+    return b"".join(out)
+
+
+def _filler(size: int) -> bytes:
+    return _frame(_VOID, bytes(size - _FRAME)) if size >= _FRAME else b""
+
+
+def split_frames(data: bytes | memoryview) -> list[tuple[int, bytes]]:
+    """Return `(end, payload)` of each record in `data`, which is frames from end to end.
+
+    Raises:
+        ValueError: it is not.
+    """
+    records, at, whole = [], 0, bytes(data)
+    while at < len(whole):
+        frame = _frame_at(whole, at, len(whole))
+        if frame is None:
+            raise ValueError(f"no frame at byte {at}")
+        kind, payload, at = frame
+        if kind == _DATA:
+            records.append((at, payload))
+        elif kind != _VOID:
+            raise ValueError(f"a frame of unknown kind before byte {at}")
+    return records
+
+
+def begin_log(path: Path) -> int:
+    """Make a log without records, unless it is there; returns a descriptor to write frames at their offsets."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    if os.fstat(fd).st_size < HEADER_BYTES:
+        pwrite(fd, _UNSEALED, 0)
+    return fd
 
 
 def _sealed_end(head: bytes) -> int:

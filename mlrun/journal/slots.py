@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HEARTBEAT_DEAD",
     "HEARTBEAT_EVERY",
+    "MIRRORED",
     "Adoption",
     "Owner",
     "Slot",
@@ -47,9 +48,11 @@ __all__ = [
     "seal_slot",
     "tell_cut",
     "where_of",
+    "write_owner",
 ]
 
 HEARTBEAT_EVERY = 30.0  # seconds
+MIRRORED = "mirrored"  # boot id of a writer elsewhere whose slot a gateway fills: only that gateway seals it
 HEARTBEAT_DEAD = 300.0  # seconds without one: a writer of another host is dead
 _RESERVE = 64  # numbers given out for one write of owner.json
 _NUMBERED = (SEGMENT, LOG, TEXT)
@@ -122,9 +125,7 @@ class Slot:
         return number
 
     def _write(self, reserved: dict[str, int], *, sync: bool = True) -> None:
-        _write_owner(
-            self.folder, Owner(**{**self._owner.__dict__, "reserved": reserved}), sync=sync
-        )
+        write_owner(self.folder, Owner(**{**self._owner.__dict__, "reserved": reserved}), sync=sync)
 
     def beat(self) -> None:
         """Write the heartbeat that other hosts look at."""
@@ -144,7 +145,8 @@ class Slot:
         self._lock.forget()
 
 
-def _write_owner(folder: Path, owner: Owner, *, sync: bool) -> None:
+def write_owner(folder: Path, owner: Owner, *, sync: bool) -> None:
+    """Replace `owner.json`; for who holds the slot's lock."""
     _replace(folder / "owner.json", json.dumps(owner.__dict__).encode(), sync=sync)
 
 
@@ -217,7 +219,7 @@ def _take(folder: Path, lock: SlotLock, before: Owner | None) -> Slot:
     try:
         owner = _new_owner(before)
         # A new folder that a power loss undoes took its numbers with it; an old one's must not come back.
-        _write_owner(folder, owner, sync=before is not None)
+        write_owner(folder, owner, sync=before is not None)
         return Slot(folder, lock, owner, before.reserved if before else dict.fromkeys(_NUMBERED, 1))
     except BaseException:
         lock.release()
@@ -283,6 +285,9 @@ def adopt(folder: Path) -> Iterator[Adoption | None]:
     owner = read_owner(folder)
     if owner is not None and not owner.here and is_network(folder) and _heard_of(folder, owner):
         yield None
+        return
+    if owner is not None and owner.boot_id == MIRRORED:
+        yield None  # its writer may go on where it stopped, however long nobody holds the lock
         return
     lock = try_lock(folder / "lock")
     if lock is None:

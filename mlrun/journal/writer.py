@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlrun.config import Settings
     from mlrun.contracts import Op
 
-__all__ = ["Channel", "Writer"]
+__all__ = ["Channel", "Writer", "written_to"]
 
 _INT64 = 1 << 63
 _RETRY = 1.0  # seconds between two tries to claim a slot
@@ -84,12 +84,14 @@ class Writer:
         folder: the journal.
         lock: guards everything that is written; signal handlers and finalizers never take it.
         dropped: points that were not written because there was no space, by run id.
+        names: of the slots that this process has held.
     """
 
     def __init__(self, folder: Path, max_bytes: int, reserve: int) -> None:
         self.folder = folder
         self.lock = threading.Lock()
         self.dropped: dict[str, int] = {}
+        self.names: list[str] = []
         self._bounds = (max_bytes, reserve)
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self._hold: Hold | None = None
@@ -261,6 +263,8 @@ class Writer:
             self._retry_at = time.monotonic() + _RETRY
             slot = claim(self.folder)
             self._retry_at = 0.0
+            if slot.folder.name not in self.names:
+                self.names.append(slot.folder.name)
             space = Space(self.folder, *self._bounds)
             space.look(space.taken)
             hold = Hold(
@@ -287,6 +291,7 @@ class Writer:
         hold, self._hold = self._hold, None
         self.lock = threading.Lock()
         self.dropped = {}
+        self.names = []
         self._retry_at = 0.0
         for channel in list(self._channels):
             channel.renew()
@@ -305,6 +310,12 @@ def _plain(data: dict[str, float | int]) -> list[tuple[str, float | int]] | None
     except (AttributeError, OverflowError, RuntimeError):
         return None  # no dict, an int beyond float's range, or another thread is changing the dict
     return points
+
+
+def written_to(journal: Path) -> list[Path]:
+    """Return the slots of a journal that this process has held."""
+    writer = _open.get(os.path.realpath(journal))
+    return [] if writer is None else [writer.folder / name for name in writer.names]
 
 
 _open: dict[str, Writer] = {}

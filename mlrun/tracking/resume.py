@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import CanLookup
-from mlrun.errors import StoreError, did_you_mean
+from mlrun.errors import StoreError, StoreUnreachable, did_you_mean
 from mlrun.ids import advance_clock, now_us
 from mlrun.lookup.liveness import OPEN_STATES, SILENCE_US
+from mlrun.notices import warn
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS
 from mlrun.tracking.runconfig import nest
 from mlrun.tracking.runops import RunRow
@@ -25,10 +26,22 @@ __all__ = ["find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
 _MAX_COMPARED = 2_000  # ids that are looked through for a near one
 
 
-def find_stored(store: Store, run_id: str) -> dict[str, Any] | None:
-    """Return the stored row of a run, what waits in the journal included; None if there is none."""
-    store.flush_records()
-    rows = _lookup(store, RUNS, run_id=run_id)
+def find_stored(store: Store, run_id: str, *, must: bool = False) -> dict[str, Any] | None:
+    """Return the stored row of a run, what waits in the journal included; None if there is none.
+
+    Where nobody can be asked (a gateway that does not answer, or mode offline) it counts as new, with a warning.
+
+    Raises:
+        StoreUnreachable: nobody can be asked, and it `must` be there.
+    """
+    try:
+        store.flush_records()
+        rows = _lookup(store, RUNS, run_id=run_id)
+    except StoreUnreachable as error:
+        if must:
+            raise
+        warn(f"whether run {run_id!r:.80} is stored cannot be asked ({error}): it counts as new")
+        return None
     return rows[0] if rows else None
 
 

@@ -12,6 +12,7 @@ from mlrun.names import as_text, plain_text
 from mlrun.tables import METRICS
 from mlrun.tracking import current, lifecycle
 from mlrun.tracking.absorbing import absorb_later
+from mlrun.tracking.delivery import deliver
 from mlrun.tracking.pointlog import MAX_STEP, PointLog
 from mlrun.tracking.recordqueue import RecordQueue
 from mlrun.tracking.runartifacts import RunArtifacts
@@ -177,7 +178,10 @@ class Run(RunFacts, RunArtifacts, RunContext):
             raise OSError("the journal cannot be written; the record waits in memory")
 
     def flush(self) -> None:
-        """Return when everything logged so far is on the disk, safe from a power cut too."""
+        """Return when everything logged so far is on the disk, safe from a power cut too.
+
+        With a gateway: when it has arrived there, or `MLRUN_FINISH_TIMEOUT` seconds later.
+        """
         if self.writer is None:
             return
         from mlrun.tracking.capture import flush as flush_capture
@@ -186,6 +190,7 @@ class Run(RunFacts, RunArtifacts, RunContext):
             self._records.flush()
             flush_capture()
             self.writer.sync()
+            deliver(self)
         except Exception as error:  # noqa: BLE001  a full disk must not end a training run
             self.warn("flush", f"flush() failed: {as_text(error)}")
 
@@ -283,6 +288,7 @@ class Run(RunFacts, RunArtifacts, RunContext):
         try:
             self.store.absorb_records_now()
             self.store.maybe_absorb()
+            deliver(self)
         except Exception as failure:  # noqa: BLE001  the end is recorded; who absorbs next meets the same trouble
             self.warn(
                 "absorb", f"records of run {self.name!r} stay in the journal: {as_text(failure)}"

@@ -104,9 +104,10 @@ def init(
     place = None
     if known.mode != "disabled":
         place = open_store(store, given=None if store is not None else known)
+        place.offline |= known.mode == "offline"
         if run_id is not None:
             _allow(
-                run_id, word, _find(place, run_id), place
+                run_id, word, _find(place, run_id, word), place
             )  # an error must leave the open run as it is
     _finish_open_run()
     run = open_run(
@@ -187,7 +188,7 @@ def open_run(
     changes: dict[str, str] = {}
     found = dict(taken) if taken else None
     if taken is None and store is not None and run_id is not None:
-        found = _find(store, run_id)
+        found = _find(store, run_id, resume)
         _allow(run_id, resume, found, store)
     row = _row(store, found, settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
@@ -210,6 +211,8 @@ def open_run(
     columns = _columns(said, found, owner, run.warn)
     with _usable(store):
         run.writer.record([*row.ops(columns, now_us()), *ops])
+        if store is not None and store.spools:
+            store.maybe_absorb()
     lifecycle.close_at_exit(run.writer)
     if not attached:
         lifecycle.opened(run)
@@ -254,9 +257,9 @@ def _allow(run_id: str, resume: str, found: Mapping[str, Any] | None, store: Sto
         raise NotFound(f"no run {run_id!r} in {store.url} to go on with{near_ids(store, run_id)}")
 
 
-def _find(store: Store, run_id: str) -> dict[str, Any] | None:
+def _find(store: Store, run_id: str, resume: str) -> dict[str, Any] | None:
     with _usable(store):
-        return find_stored(store, run_id)
+        return find_stored(store, run_id, must=resume == "must")
 
 
 @contextmanager

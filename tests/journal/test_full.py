@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_trail(
     channel = writer.channel("p", "r")
     writer.close()
     (journal / list_slots(journal)[0].name / "0000000099.rec").touch()  # not free any more
-    monkeypatch.setattr("mlrun.journal.slots._write_owner", full)
+    monkeypatch.setattr("mlrun.journal.slots.write_owner", full)
     for i in range(50):
         assert channel.log({"a": 1.0}, i)
     assert writer.dropped == {"r": 50}

@@ -1,0 +1,361 @@
+"""Taking uploads: the gateway's side of the law in `mlrun.journal.upload`.
+
+One thread commits. What arrives while it is at it waits, and is committed together: one sync per file, one transaction
+of the records store, however many senders there are. A sender is answered when its upload is durable and visible.
+A writer that is refused (its token, its rights, its content) holds up nobody else; what came before the fault
+stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlrun.contracts import Mark
+from mlrun.errors import (
+    AccessDenied,
+    MarkConflict,
+    MlrunError,
+    SchemaMismatch,
+    StoreBusy,
+    UploadRefused,
+)
+from mlrun.journal.absorb import apply_or_set_aside, set_aside
+from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT
+from mlrun.journal.upload import parse_upload
+from mlrun.lookup.opcheck import misfit
+
+from .ingest_direct import Direct
+from .ingest_life import Life
+from .ingest_mirror import Mirror
+from .ingest_rights import Rights
+from .ingest_session import Session, read_lines, read_names, read_records, skip_of
+from .logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mlrun.contracts import Op
+    from mlrun.journal.upload import Part, Speaker, Upload
+    from mlrun.store import Store
+
+    from .auth import Caller
+
+__all__ = ["Ingest"]
+
+_QUEUE_BYTES = 256 << 20
+_BATCH_BYTES = 64 << 20
+_Refusal = (AccessDenied, UploadRefused, SchemaMismatch)
+
+
+@dataclass
+class _Job:
+    caller: Caller
+    upload: Upload
+    size: int
+    answer: Future[dict[str, Any]] = field(default_factory=Future)
+    refused: dict[str, MlrunError] = field(default_factory=dict)
+
+
+@dataclass
+class _Batch:
+    """What one commit brings to the records store."""
+
+    ops: list[Op] = field(default_factory=list)
+    before: dict[str, Mark] = field(default_factory=dict)
+    after: dict[str, Mark] = field(default_factory=dict)
+    aside: list[tuple[Op, str]] = field(default_factory=list)
+    fresh: dict[str, str] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+
+    def move(self, name: str, before: Mark, after: Mark) -> None:
+        """Move a mark; the first call says from where."""
+        self.before.setdefault(name, before)
+        self.after[name] = after
+
+
+class Ingest:
+    """Takes uploads of many senders.
+
+    Args:
+        store: the gateway's.
+        silence: seconds without a sign after which a writer's runs are lost.
+        patience: … after which its open files are sealed.
+        reserve: bytes of the gateway's disk that stay free.
+        touched: is told ids of runs that have news.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        silence: float = 60.0,
+        patience: float = 900.0,
+        reserve: int = 1 << 30,
+        touched: Callable[[Iterable[str]], None] = lambda run_ids: None,
+    ) -> None:
+        self._store = store
+        self._touched = touched
+        direct = getattr(store.series, "per_batch", False)
+        self._way: Mirror | Direct = Direct(store) if direct else Mirror(store, reserve)
+        self._rights = Rights(store.records)
+        self._sessions: dict[str, Session] = {}
+        self._life = Life(store, self._way, self._sessions, silence, patience)
+        self._jobs: deque[_Job] = deque()
+        self._waiting = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="mlrun-ingest", daemon=True)
+        self.points = self.records = self.uploads = 0
+        self._open_left_behind()
+        self._thread.start()
+
+    # -- for routes ------------------------------------------------------------------------------
+
+    def offer(self, caller: Caller, body: bytes | memoryview) -> Future[dict[str, Any]]:
+        """Check an upload and queue it.
+
+        Returns:
+            The answer, once everything in it is durable: `positions` and `refused`, by writer.
+
+        Raises:
+            UploadRefused, StoreVersionError: it is no upload.
+            StoreBusy: too much waits; it was not taken.
+        """
+        upload = parse_upload(body)
+        job = _Job(caller, upload, len(body))
+        with self._changed:
+            if self._closing:
+                raise StoreBusy("the gateway is stopping: try again")
+            if self._waiting + job.size > _QUEUE_BYTES:
+                raise StoreBusy("the gateway has more uploads than it can take: try again")
+            self._waiting += job.size
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.answer
+
+    def close(self) -> None:
+        """Take no more, finish what was taken, let go of the slots. Idempotent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._way.close()
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._jobs and not self._closing:
+                    self._changed.wait(1.0)
+                jobs = self._take_jobs()
+                if not jobs and self._closing:
+                    return
+            try:
+                if jobs:
+                    self._commit(jobs)
+                self._life.look()
+            except Exception as error:  # noqa: BLE001  every sender is told; the thread goes on
+                log.exception("an upload could not be stored")
+                self._drop_sessions(jobs)
+                for job in jobs:
+                    if not job.answer.done():
+                        job.answer.set_exception(_as_ours(error))
+
+    def _take_jobs(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        size = 0
+        while self._jobs and (not jobs or size + self._jobs[0].size <= _BATCH_BYTES):
+            job = self._jobs.popleft()
+            size += job.size
+            jobs.append(job)
+        self._waiting -= size
+        return jobs
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        batch = _Batch()
+        for job in jobs:
+            for name, speaker in job.upload.writers.items():
+                self._hear(job, name, speaker)
+            for part in job.upload.parts:
+                if part.writer not in job.refused:
+                    self._take(job, part, batch)
+        summaries = self._way.commit(batch.move)
+        if batch.aside:
+            set_aside(self._store, batch.aside)
+        if batch.after:
+            points = list(summaries or ())
+            apply_or_set_aside(self._store, batch.ops, points, batch.before, batch.after)
+        self.records += len(batch.ops)
+        self.uploads += len(jobs)
+        for job in jobs:
+            self._reply(job)
+        self._touched(batch.touched)
+
+    def _reply(self, job: _Job) -> None:
+        names = list(job.upload.writers)
+        if job.refused and len(job.refused) == len(names):
+            job.answer.set_exception(job.refused[names[0]])
+            return
+        told = {n: self._sessions[n].told() for n in names if n in self._sessions}
+        refused = {n: str(e) for n, e in job.refused.items()}
+        self._life.ended([self._sessions[n] for n in told if not self._sessions[n].alive])
+        job.answer.set_result({"positions": told, "refused": refused})
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    def _hear(self, job: _Job, name: str, speaker: Speaker) -> None:
+        bound = _bound(job.upload.token)
+        try:
+            session = self._sessions.get(name)
+            if session is None:
+                session = self._begin(name, speaker, bound)
+            if session.record.segment != bound:
+                raise AccessDenied(f"writer {name} belongs to another spool")
+            self._life.hear(session, speaker)
+        except _Refusal as error:
+            job.refused[name] = error
+
+    def _begin(self, name: str, speaker: Speaker, bound: int) -> Session:
+        marks = self._store.records.marks()
+        own = f"{name}/records"
+        if own not in marks:
+            fresh = Mark(segment=bound)
+            self._store.records.apply([], expected={own: Mark()}, marks={own: fresh})
+            marks[own] = fresh
+        record = marks[own]
+        if record.segment != bound:
+            raise AccessDenied(f"writer {name} belongs to another spool")
+        session = Session(name, speaker.claim, speaker.host, record=record)
+        session.positions[LOG] = (record.log, record.offset)
+        self._way.open(session, marks)
+        self._sessions[name] = session
+        return session
+
+    def _open_left_behind(self) -> None:
+        """Take up the writers of the gateway before this one: they have time to be heard again."""
+        if not isinstance(self._way, Mirror):
+            return
+        marks = self._store.records.marks()
+        for name, claim, host in self._way.mirrored():
+            record = marks.get(f"{name}/records")
+            if record is None:
+                continue
+            session = Session(name, claim, host, record=record)
+            session.positions[LOG] = (record.log, record.offset)
+            self._way.open(session, marks)
+            self._sessions[name] = session
+        self._way.tidy()
+
+    def _drop_sessions(self, jobs: list[_Job]) -> None:
+        """Forget what writers were thought to have: it is found out anew from what was stored."""
+        self._way.forget()
+        for job in jobs:
+            for name in job.upload.writers:
+                self._sessions.pop(name, None)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _take(self, job: _Job, part: Part, batch: _Batch) -> None:
+        session = self._sessions[part.writer]
+        try:
+            skip = skip_of(session, part)
+            if skip is None:
+                skip = self._go_on(session, part)
+            if skip is None or (skip == part.last - part.first and not part.final):
+                return
+            if part.end() <= session.positions[part.kind]:
+                return
+            if not _is_in_turn(session, part):
+                return
+            self._take_kind(job, session, part, skip, batch)
+        except _Refusal as error:
+            job.refused[part.writer] = error
+
+    def _go_on(self, session: Session, part: Part) -> int | None:
+        """Go on behind a gap, if the sender says that there is one; None if it shall send what is missing."""
+        if not part.gap:
+            return None
+        log.warning(
+            "rows or records that were acknowledged are gone",
+            extra={
+                "writer": session.writer,
+                "file": part.kind,
+                "have": session.positions[part.kind],
+            },
+        )
+        if part.kind == SEGMENT:
+            self._way.points_start(session, part)
+        elif part.kind == TEXT:
+            self._way.text_start(session, part)
+        return 0
+
+    def _take_kind(self, job: _Job, session: Session, part: Part, skip: int, batch: _Batch) -> None:
+        if part.kind == LOG:
+            self._take_records(job, session, part, skip, batch)
+        elif part.kind == DICT:
+            for project, run_id in read_names(part, skip):
+                self._rights.check_run(job.caller, project, run_id, batch.fresh)
+                batch.touched.add(run_id)
+            self._way.names(session, part, skip)
+        elif part.kind == SEGMENT:
+            self._way.points(session, part, skip)
+            self.points += part.last - part.first - skip
+        else:
+            for _, project, run_id, _ in read_lines(part, skip):
+                self._rights.check_run(job.caller, project, run_id, batch.fresh)
+            self._way.text(session, part, skip)
+
+    def _take_records(
+        self, job: _Job, session: Session, part: Part, skip: int, batch: _Batch
+    ) -> None:
+        """Add the records of a part to the batch; those before one that is refused are kept."""
+        name = f"{session.writer}/records"
+        at = (part.number, part.first + skip)
+        try:
+            for end, ops in read_records(part, skip):
+                taken: list[Op] = []
+                for op in ops:
+                    if why := misfit(op):
+                        batch.aside.append((op, why))
+                        continue
+                    self._rights.check_op(job.caller, op, batch.fresh)
+                    taken.append(op)
+                    batch.touched.add(str(op[2].get("run_id")))
+                batch.ops += taken
+                at = (part.number, end)
+            at = part.end()
+        finally:
+            if at > session.positions[LOG]:
+                after = session.record._replace(log=at[0], offset=at[1])
+                batch.move(name, session.record, after)
+                session.record, session.positions[LOG] = after, at
+
+
+def _is_in_turn(session: Session, part: Part) -> bool:
+    """Whether rows have their names, and names are those of the rows that come next."""
+    if part.kind == SEGMENT:
+        number, at = session.positions[DICT]
+        return not part.names or (number == part.number and at >= part.names)
+    number, at = session.positions[SEGMENT]
+    return part.kind != DICT or part.number == number or (part.number > number and not at)
+
+
+def _bound(token: str) -> int:
+    """Return the number by which a writer's mark remembers its spool."""
+    return int.from_bytes(hashlib.sha256(token.encode()).digest()[:7], "big") + 1
+
+
+def _as_ours(error: Exception) -> MlrunError:
+    if isinstance(error, MarkConflict):
+        return StoreBusy("another gateway heard this writer too: try again")
+    if isinstance(error, MlrunError):
+        return error
+    if isinstance(error, OSError):
+        return StoreBusy(f"the gateway cannot write: {error.strerror}; try again")
+    return StoreBusy("the gateway failed to store an upload; its log says why")

@@ -1,0 +1,135 @@
+"""The room of the gateway where uploads arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from mlrun.errors import ConfigError, StoreBusy, UploadRefused
+from mlrun.journal.upload import MAX_BYTES
+from mlrun.journal.waiting import absorb_in_background
+from mlrun.wire import INGEST, UPLOAD
+
+from .auth import Caller, caller_of
+from .ingest import Ingest
+from .logs import log
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+__all__ = ["IngestPart", "read_body"]
+
+_SILENCE = 60.0  # seconds; MLRUN_HEARTBEAT
+_RESERVE = 1 << 30  # bytes; MLRUN_RESERVE_BYTES
+_SECONDS = 30.0  # that a body may take between two pieces
+_ABSORB = 5.0  # seconds between two looks whether an absorber is due
+
+
+class IngestPart:
+    """Routes and thread of the ingest.
+
+    Args:
+        gateway: whose store is written to.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._ingest: Ingest | None = None
+        self._absorbing: asyncio.Task[None] | None = None
+        self.router = APIRouter(tags=["ingest"])
+        self.router.add_api_route(
+            INGEST,
+            self._post,
+            methods=["POST"],
+            summary="Take an upload of a tracker's journal",
+            openapi_extra={"requestBody": {"content": {UPLOAD: {}}, "required": True}},
+        )
+
+    @property
+    def ingest(self) -> Ingest:
+        """The one of this gateway; StoreBusy before it is started."""
+        if self._ingest is None:
+            raise StoreBusy("the gateway is starting or stopping: try again")
+        return self._ingest
+
+    async def start(self) -> None:
+        """Take up what the gateway before this one had begun."""
+        gateway = self._gateway
+
+        def begin() -> Ingest:
+            return Ingest(
+                gateway.store,
+                silence=_number("MLRUN_HEARTBEAT", _SILENCE),
+                reserve=int(_number("MLRUN_RESERVE_BYTES", _RESERVE)),
+                touched=gateway.live.touch,
+            )
+
+        self._ingest = found = await asyncio.to_thread(begin)
+        figures = gateway.figures
+        figures.gauge("mlrun_ingest_points", lambda: float(found.points))
+        figures.gauge("mlrun_ingest_records", lambda: float(found.records))
+        figures.gauge("mlrun_ingest_uploads", lambda: float(found.uploads))
+        self._absorbing = asyncio.create_task(self._absorb())
+
+    async def _absorb(self) -> None:
+        while True:
+            await asyncio.sleep(_ABSORB)
+            try:
+                await asyncio.to_thread(absorb_in_background, self._gateway.store)
+            except Exception:  # noqa: BLE001  the next look tries again
+                log.exception("an absorber could not be started")
+
+    async def drain(self) -> None:
+        """Finish the uploads that were taken."""
+        if self._absorbing is not None:
+            self._absorbing.cancel()
+        found, self._ingest = self._ingest, None
+        if found is not None:
+            await asyncio.to_thread(found.close)
+
+    def close(self) -> None:
+        """Do nothing: `drain` has closed everything."""
+
+    def ready(self) -> str:
+        """Return why nothing can be taken."""
+        return "" if self._ingest is not None else "ingest has not begun"
+
+    async def _post(self, request: Request, caller: Caller = Depends(caller_of)) -> dict[str, Any]:  # noqa: B008
+        body = await read_body(request, MAX_BYTES)
+        offered = await asyncio.to_thread(self.ingest.offer, caller, memoryview(body))
+        answer: dict[str, Any] = await asyncio.wrap_future(offered)
+        return answer
+
+
+async def read_body(request: Request, most: int) -> bytearray:
+    """Return the body of a request.
+
+    Raises:
+        UploadRefused: it is larger than `most` bytes, or stopped coming.
+    """
+    told = request.headers.get("content-length", "0")
+    if not told.isdecimal() or int(told) > most:
+        raise UploadRefused(f"an upload has at most {most:,} bytes")
+    body = bytearray()
+    pieces = request.stream().__aiter__()
+    while True:
+        try:
+            piece = await asyncio.wait_for(anext(pieces), _SECONDS)
+        except StopAsyncIteration:
+            return body
+        except TimeoutError:
+            raise UploadRefused("the upload stopped coming") from None
+        body += piece
+        if len(body) > most:
+            raise UploadRefused(f"an upload has at most {most:,} bytes")
+
+
+def _number(name: str, default: float) -> float:
+    text = os.environ.get(name)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise ConfigError(f"{name} is a number, not {text!r}") from None

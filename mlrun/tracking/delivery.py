@@ -1,0 +1,48 @@
+"""Waiting for a gateway's acknowledgement: the one place where tracking waits for a network, and not for long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlrun import notices
+
+if TYPE_CHECKING:
+    from mlrun.tracking.run import Run
+
+__all__ = ["deliver"]
+
+_AFTER_FAILURE = 1.0  # seconds, once a wait of this process was in vain
+_PATIENT = 2.0  # seconds without a word on stderr
+_vain: set[str] = set()  # stores that did not acknowledge in time
+
+
+def deliver(run: Run) -> None:
+    """Wait up to `MLRUN_FINISH_TIMEOUT` until what this process has written has arrived; says so when it has not.
+
+    Only the first wait that is in vain takes that long; a store that is a folder is never waited for.
+    """
+    store = run.store
+    if store is None or not store.spools:
+        return
+    if store.offline:
+        return
+    told = False
+
+    def progress(seconds: float) -> None:
+        nonlocal told
+        if seconds > _PATIENT and not told and not run.settings.quiet:
+            told = True
+            notices.say(f"waiting for {store.url} …")
+
+    timeout = run.settings.finish_timeout
+    if store.url in _vain:
+        timeout = min(timeout, _AFTER_FAILURE)
+    if store.deliver(timeout, progress=progress):
+        _vain.discard(store.url)
+        return
+    _vain.add(store.url)
+    run.warn(
+        "delivery",
+        f"{store.url} has not acknowledged everything{store.trouble()}: it is safe in {store.folder} and is sent "
+        "when the gateway answers, or by `mlrun sync`",
+    )
