@@ -29,6 +29,7 @@ __all__ = [
     "CanDeleteRuns",
     "CanGather",
     "CanLookup",
+    "CanMigrate",
     "CanPresign",
     "CanRollUp",
     "CanSweep",
@@ -312,6 +313,27 @@ class CanDeleteRuns(Protocol):
 
     def delete_runs(self, table: Table, run_ids: Sequence[str]) -> int:
         """Delete all rows of these runs; returns how many."""
+        ...
+
+
+@runtime_checkable
+class CanMigrate(Protocol):
+    """Has a schema with a version, and knows the way from every older version to this one; there is no way back.
+
+    Law. A part that makes a backup itself may be migrated when it is opened. One that does not refuses to open with an
+    older schema (StoreVersionError), so that nobody migrates what others use by asking it something.
+    """
+
+    def versions(self) -> tuple[int, int]:
+        """Return the version of what is stored, 0 if nothing is made yet, and the version that this mlrun writes."""
+        ...
+
+    def backup_command(self) -> str:
+        """Return the shell command that backs up what `migrate` changes; empty if `migrate` does that itself."""
+        ...
+
+    def migrate(self) -> None:
+        """Bring what is stored to this version, step by step, each whole or not at all; safe in a race."""
         ...
 
 

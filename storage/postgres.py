@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from urllib.parse import urlsplit
 from mlrun.credentials import with_secrets, without_secrets
 from mlrun.errors import ConfigError, SchemaMismatch
 
+from . import postgres_schema as schema
 from .postgres_apply import apply, read_marks
-from .postgres_connect import Pool
+from .postgres_connect import SCHEMA, Pool
 from .postgres_schema import create, lock, open_version
 from .recordplan import plan
 
@@ -35,7 +37,7 @@ if find_spec("adbc_driver_postgresql") is None:  # told when a store is opened, 
 
 
 class PostgresRecords:
-    """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck, CanSync.
+    """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck, CanMigrate, CanSync.
 
     Transactions survive a killed process, and a power failure too unless the server was told otherwise. Every call
     needs the network and pyarrow, so that the end of a run leaves its records to an absorber beside it (`remote`).
@@ -67,13 +69,32 @@ class PostgresRecords:
         return PostgresRecords, (self.url,)
 
     def create(self) -> None:
-        """Make the schema and its tables, or migrate them; idempotent.
+        """Make the schema and its tables if they are not there; idempotent.
 
         Raises:
-            StoreVersionError: a newer mlrun made it. StoreError: it cannot be made, or is no store of ours.
+            StoreVersionError: another version of mlrun made them; older ones wait for `migrate`.
+            StoreError: they cannot be made, or are none of ours.
         """
         with self._pool.transaction(write=True) as connection:
             create(connection)
+
+    def versions(self) -> tuple[int, int]:
+        """Return the version of the tables, 0 if there are none, and the version that this mlrun writes."""
+        with self._pool.transaction() as connection:
+            return schema.stored_version(connection), schema.VERSION
+
+    def backup_command(self) -> str:
+        """Return the command that writes the tables into a file; without a password, as `PGPASSWORD` may give it."""
+        database = urlsplit(self.url).path.strip("/") or "mlrun"
+        file = f"mlrun-{database}.dump"
+        return shlex.join(
+            ["pg_dump", "--format=custom", f"--schema={SCHEMA}", f"--file={file}", self.url]
+        )
+
+    def migrate(self) -> None:
+        """Bring the tables to this version, in one transaction: whole or not at all."""
+        with self._pool.transaction(write=True) as connection:
+            schema.migrate(connection)
 
     def apply(
         self,

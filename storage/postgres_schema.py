@@ -56,9 +56,11 @@ __all__ = [
     "head",
     "indexes",
     "lock",
+    "migrate",
     "name",
     "open_version",
     "source",
+    "stored_version",
 ]
 
 VERSION = 2
@@ -239,7 +241,7 @@ def open_version(connection: Connection) -> None:
         )
     if version < VERSION:
         raise StoreVersionError(
-            f"{connection.shown} has version {version}, not {VERSION}: opening it for writing migrates it"
+            f"{connection.shown} has version {version}, not {VERSION}: `mlrun server migrate` brings it there"
         )
 
 
@@ -248,10 +250,31 @@ def _version(connection: Connection) -> int:
     return int(number)
 
 
-def create(connection: Connection) -> None:
-    """Make the tables, or bring older ones to this version, in the transaction that has begun; safe in a race.
+def stored_version(connection: Connection) -> int:
+    """Return the version of the database, 0 if there are no tables of ours."""
+    [(is_ours,)] = connection.rows(f"select to_regclass('{SCHEMA}.version') is not null")
+    return _version(connection) if is_ours else 0
 
-    There is no backup: data definition is transactional here, so that a migration is done whole or not at all.
+
+def migrate(connection: Connection) -> None:
+    """Bring older tables to this version, in the transaction that has begun; safe in a race.
+
+    Data definition is transactional here, so that a migration is done whole or not at all.
+    """
+    lock(connection)
+    for number in range(version := _version(connection), VERSION):
+        MIGRATIONS[number](connection)
+    if version < VERSION:
+        connection.execute("insert into version (number) values ($1::int)", [VERSION])
+    open_version(connection)
+
+
+def create(connection: Connection) -> None:
+    """Make the tables if they are not there, in the transaction that has begun; safe in a race.
+
+    Raises:
+        StoreVersionError: they are of another version. Older ones are migrated by whoever has a backup, never because
+            somebody opened them: others may be at work there.
     """
     lock(connection)
     found: Any = connection.rows(
@@ -266,10 +289,6 @@ def create(connection: Connection) -> None:
             f"not {server // 10_000} in {encoding}"
         )
     if is_ours:
-        for number in range(version := _version(connection), VERSION):
-            MIGRATIONS[number](connection)
-        if version < VERSION:
-            connection.execute("insert into version (number) values ($1::int)", [VERSION])
         open_version(connection)
         return
     if not has_schema:
@@ -308,5 +327,5 @@ def _from_1(connection: Connection) -> None:
             connection.execute(f"create index {index} on {where}")
 
 
-# from version -> what brings a database to the next one, in the transaction of `create`
+# from version -> what brings a database to the next one, in the transaction of `migrate`
 MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}

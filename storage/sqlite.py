@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 
+from . import sqlite_schema as schema
 from .recordplan import plan
 from .sqlite_apply import apply, read_marks
 from .sqlite_connect import connect, transaction
@@ -33,7 +34,7 @@ _URL = re.compile(r"sqlite://(?P<path>/.+?)(?:\?journal_mode=(?P<mode>wal|trunca
 
 
 class SQLiteRecords:
-    """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck.
+    """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck, CanMigrate.
 
     Transactions survive a killed process. After a power failure the file is whole, but the last transactions may be
     missing, unless `sync()` was called after them.
@@ -84,6 +85,22 @@ class SQLiteRecords:
                 create(connection, self.path, self._mode)
             finally:
                 connection.close()
+
+    def versions(self) -> tuple[int, int]:
+        """Return the version of the file, 0 if there is none, and the version that this mlrun writes."""
+        if not os.path.exists(self.path):
+            return 0, schema.VERSION
+        with self._borrow(arrow=False) as connection:
+            [(version,)] = connection.rows("pragma user_version")
+        return int(version), schema.VERSION
+
+    def backup_command(self) -> str:
+        """Return nothing: the file is copied before it is migrated, to `<file>.v<version>.bak`."""
+        return ""
+
+    def migrate(self) -> None:
+        """Bring the file to this version, in one transaction, after a backup."""
+        self.create()
 
     def apply(
         self,

@@ -76,7 +76,7 @@ def _checks(store: Store, repair: bool, quick: bool) -> dict[str, Callable[[], l
             *list_aside(store.journal),
             *_refused(store),
         ],
-        "mlrun.db": lambda: [
+        _name_of_records(store): lambda: [
             *_open_records(store, repair=repair),
             *_check_part(store, "records", repair),
         ],
@@ -90,6 +90,16 @@ def _checks(store: Store, repair: bool, quick: bool) -> dict[str, Callable[[], l
     return checks
 
 
+def _name_of_records(store: Store) -> str:
+    """Return the file of an embedded store, else the URL of the records without credentials."""
+    from mlrun.credentials import without_secrets
+
+    url = store.part_url("records")
+    return (
+        "mlrun.db" if url.startswith(f"sqlite:///{store.folder}/mlrun.db") else without_secrets(url)
+    )
+
+
 def _check_part(store: Store, part: str, repair: bool) -> list[Finding]:
     opened: Any = getattr(store, part)
     return list(opened.check(repair=repair)) if isinstance(opened, CanCheck) else []
@@ -101,7 +111,7 @@ def _open_records(store: Store, *, repair: bool) -> Iterator[Finding]:
         _ = store.records
     except CorruptStore as error:
         path = store.folder / "mlrun.db"
-        if not repair or not path.exists():
+        if not repair or _name_of_records(store) != path.name or not path.exists():
             raise
         aside = path.with_name(f"mlrun.db.damaged-{int(time.time())}")
         os.replace(path, aside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -55,6 +56,10 @@ class PostgresServer:
     def sql(self, statement: str) -> str:
         """Run a statement as the superuser, through psql; returns what that prints."""
         return str(self._server.psql(statement))
+
+    def tool(self, name: str) -> str:
+        """Return the path of a program that comes with the server, such as `pg_dump`."""
+        return str(Path(self._server.bin_path) / name)
 
     def database(self) -> str:
         """Make an empty database and return its URL."""

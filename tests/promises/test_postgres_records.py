@@ -68,7 +68,11 @@ def test_what_is_stored_is_compacted_and_examined(url: str, python: Any) -> None
     compact(open_store())
     with closing(storage_class(url)(url)) as records:
         assert [r["state"] for r in records.lookup(RUNS, {"name": "a"})] == ["completed"]
-    assert [f for f in examine(open_store()) if f.severity != "note"] == []
+    told: list[str] = []
+    found = examine(open_store(), progress=told.append)
+    assert [f for f in found if f.severity != "note"] == []
+    assert any("postgresql://" in line for line in told)
+    assert "mlrun.db" not in " ".join(told)
     assert mlrun.runs("p")["metrics.loss"].to_list() == [1.0]
 
 

@@ -128,11 +128,20 @@ def test_an_older_database_is_migrated_and_a_newer_one_refused(
         rows_of(records, RUNS)
     steps = {NOW: lambda connection: connection.execute("alter table runs add column colour text")}
     monkeypatch.setattr(postgres_schema, "MIGRATIONS", steps)
-    records.create()
-    records.create()
+    with pytest.raises(StoreVersionError, match="mlrun server migrate"):
+        records.create()
+    assert records.versions() == (NOW, NOW + 1)
+    records.migrate()
+    records.migrate()
+    assert records.versions() == (NOW + 1, NOW + 1)
     assert [r["run_id"] for r in rows_of(records, RUNS)] == ["a"]
     monkeypatch.setattr(postgres_schema, "VERSION", NOW)
-    for call in (records.create, records.marks, lambda: records.apply([run_put("b")])):
+    for call in (
+        records.create,
+        records.migrate,
+        records.marks,
+        lambda: records.apply([run_put("b")]),
+    ):
         with pytest.raises(StoreVersionError, match="pip install -U mlrun-arrow"):
             call()
 
@@ -143,7 +152,7 @@ def test_a_database_of_version_1_gets_keys_and_an_audit_log(records: Any) -> Non
         for table in ("api_keys", "users", "roles", "audit"):
             connection.execute(f"drop table {table}")
         connection.execute("update version set number = 1")
-    records.create()
+    records.migrate()
     row = {"user": "u", "project": "", "role": "admin", "updated_at": 1}
     records.apply([("put", "roles", row)])
     assert rows_of(records, ROLES) == [row]
@@ -161,7 +170,7 @@ def test_a_migration_that_fails_changes_nothing(
         patch.setattr(postgres_schema, "VERSION", NOW + 1)
         patch.setattr(postgres_schema, "MIGRATIONS", {NOW: fail})
         with pytest.raises(SchemaMismatch, match="division by zero"):
-            records.create()
+            records.migrate()
     records.apply([run_put("a", name="kept")])
     assert rows_of(records, RUNS)[0]["name"] == "kept"
 
