@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .auth import Auth
 from .figures import Figures
+from .lag import Lag
 from .live import Live
 from .logs import log
 from .parts import load_parts
@@ -58,6 +59,8 @@ class Gateway:
         self._pool = Pool("answers", options.threads, options.waiting)
         self.figures.gauge("mlrun_gateway_busy", lambda: float(self._pool.busy))
         self.figures.gauge("mlrun_gateway_listeners", lambda: float(self.live.listeners))
+        self._lag = Lag()
+        self.figures.gauge("mlrun_gateway_loop_late_seconds", self._lag.worst)
         self.parts: list[Part] = load_parts(self)
 
     async def work(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -73,6 +76,7 @@ class Gateway:
         await self.work(self._open)
         for part in self.parts:
             await part.start()
+        self._lag.start()
 
     def _open(self) -> None:
         self.store.prepare()
@@ -82,6 +86,7 @@ class Gateway:
     async def stop(self) -> None:
         """Take no more, finish what is in hand, close everything."""
         self.draining = True
+        self._lag.stop()
         self.live.close()
         for part in reversed(self.parts):
             try:

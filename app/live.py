@@ -12,6 +12,8 @@ from mlrun.lookup.sight import snapshot
 from mlrun.lookup.widen import aggregate
 from mlrun.tables import RUNS, SUMMARIES
 
+from .logs import log
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
@@ -23,6 +25,7 @@ __all__ = ["Live"]
 
 _EVERY = 0.25  # seconds between two looks, unless somebody says that there is something new
 _SILENCE = 15.0  # seconds after which a line says that the connection lives
+_LINES = 1000  # printed lines of one event
 _BEHIND = 64  # news that a slow listener may be behind, before it is sent the newest only
 
 
@@ -103,13 +106,34 @@ class Live:
         if self._topics.get(run_id) is topic:
             del self._topics[run_id]
 
+    async def lines(self, run_id: str) -> AsyncIterator[bytes]:
+        """Yield what a run prints, those lines first that it has printed, until it ends or the listener leaves.
+
+        An event `lines` holds `[time, stream, line]` of each; `end` is the last one.
+        """
+        seen, silent, ended = 0, 0.0, False
+        yield b"retry: 2000\n\n"
+        while not ended and not self._gateway.draining:
+            ended, lines = await self._gateway.work(_printed, self._gateway.store, run_id, seen)
+            seen, silent = seen + len(lines), 0.0 if lines else silent + _EVERY
+            for start in range(0, len(lines), _LINES):
+                yield _event("lines", lines[start : start + _LINES])
+            if silent > _SILENCE:
+                yield b": still here\n\n"
+                silent = 0.0
+            if not ended:
+                await asyncio.sleep(_EVERY)
+        if ended:
+            yield b"event: end\ndata: {}\n\n"
+
     async def _watch(self, run_id: str, topic: _Topic) -> None:
         ended = False
         while not ended:
             topic.wake.clear()
             try:
                 state, points, ended = await self._gateway.work(_look, self._gateway.store, run_id)
-            except MlrunError:
+            except MlrunError as error:
+                log.warning("a live run could not be looked at: %s", error)
                 state, points = None, {}  # too busy, or a lock: the next look tells
             _tell(topic, state, points)
             if not ended:
@@ -163,6 +187,19 @@ def _look(store: Store, run_id: str) -> tuple[Any, dict[str, Any], bool]:
     }
     state = {"state": rows[0]["state"], "error": rows[0]["error"]}
     return state, points, rows[0]["state"] in TERMINAL_STATES
+
+
+def _printed(store: Store, run_id: str, seen: int) -> tuple[bool, list[list[str]]]:
+    """Return whether the run has ended, and its lines behind those that were seen; runs in a thread."""
+    from mlrun.query import logs
+    from mlrun.view import TERMINAL_STATES
+
+    with snapshot(store) as sight:
+        states = sight.rows(RUNS, [run_id], ["run_id", "state"])["state"].to_list()
+    # looked at before reading: nothing comes after
+    ended = not states or states[0] in TERMINAL_STATES
+    frame = logs(store, run_id)[seen:].select("time", "stream", "line")
+    return ended, [[time.isoformat(), stream, line] for time, stream, line in frame.iter_rows()]
 
 
 def _event(name: str, told: Any) -> bytes:

@@ -327,6 +327,19 @@ async def sql(request: Request, caller: CallerHere) -> Response:
 
 
 @router.get(
+    f"{API}/runs/{{run_id}}/logs/events",
+    response_class=StreamingResponse,
+    responses={200: {"description": "Server-sent events.", "content": {EVENT_STREAM: {}}}},
+)
+async def follow_logs(request: Request, run_id: str, caller: CallerHere) -> StreamingResponse:
+    """Stream what a run prints: `lines` of `[time, stream, line]`, from the first one, and `end`."""
+    gateway = gateway_of(request)
+    await gateway.work(_known, caller.seen(gateway.store), run_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(gateway.live.lines(run_id), headers=headers, media_type=EVENT_STREAM)
+
+
+@router.get(
     EVENTS,
     response_class=StreamingResponse,
     responses={200: {"description": "Server-sent events.", "content": {EVENT_STREAM: {}}}},

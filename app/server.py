@@ -19,7 +19,7 @@ from mlrun.statefolder import token_file, write_private
 from .gateway import Gateway
 from .logs import log, set_up
 from .options import Options, is_loopback
-from .problems import Problem, install
+from .problems import PROBLEMS, Problem, install
 from .routes_access import router as access
 from .routes_ask import router as ask
 from .routes_change import router as change
@@ -66,7 +66,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         app.include_router(router)
     for part in gateway.parts:
         if part.router is not None:
-            app.include_router(part.router)
+            app.include_router(part.router, responses=PROBLEMS)
     _document(app)
     if gateway.options.origins:
         app.add_middleware(

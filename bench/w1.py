@@ -32,6 +32,8 @@ __all__ = ["run"]
 _LOGGED = 10_000  # up to here runs go through the SDK
 _PROCESSES = 4
 _GOALS = {10_000: "<= 20", 100_000: "<= 60", 1_000_000: "<= 200"}
+_SERVED = {10_000: "<= 50", 100_000: "<= 150"}
+_MOST_SERVED = 100_000  # runs that are asked for over a gateway too
 _PEER_RUNS = 10_000
 _MOST_WHOLE = 100_000  # runs that are read as one frame
 _MOST_POINTED = 100_000  # up to here every run has its points
@@ -67,6 +69,13 @@ def _size(options: Options, runs: int, *, logged: bool) -> list[Figure]:
     out += _cold(title, folder, options)
     if runs > _MOST_WHOLE:
         out += _firsts(title, folder, options, goal)
+    if runs <= _MOST_SERVED:
+        found = call("bench.w1:ask_served", folder=str(folder), runs=runs, repeats=repeats)
+        for name, taken in found["taken"].items():
+            out += _times(f"{title}, over HTTP: {name}", taken, _SERVED.get(runs, ""))
+        out.append(
+            Figure(f"{title}, over HTTP: event loop late at most", found["late"] * 1e3, "ms")
+        )
     out += _live(title, folder, runs, repeats)
     if options.stores:
         call("bench.w1:forget_live", folder=str(folder))
@@ -245,6 +254,25 @@ def ask(folder: str, runs: int, repeats: int, share: int = 1, check: bool = True
             question()
             taken[name].append(time.perf_counter() - begin)
     return {"taken": taken}
+
+
+def ask_served(folder: str, runs: int, repeats: int) -> dict[str, Any]:
+    """Ask every question through a gateway on this host, a process of its own, in the child."""
+    import os
+    import tempfile
+    from pathlib import Path
+
+    import mlrun
+    from mlrun.testing.gatewayserver import GatewayServer
+
+    with tempfile.TemporaryDirectory() as state:
+        os.environ["XDG_STATE_HOME"] = state
+        with GatewayServer(Path(folder), "--no-flight", state=Path(state)) as server:
+            found = ask(server.url, runs, repeats)
+            http: Any = mlrun.open_store(server.url).gateway.http  # type: ignore[attr-defined]
+            lines = http.send("GET", "/metrics").body.decode().splitlines()
+    late = next(line for line in lines if line.startswith("mlrun_gateway_loop_late_seconds "))
+    return {**found, "late": float(late.split()[1])}
 
 
 def _questions(folder: str, seed: int = 0) -> dict[str, Callable[[], Any]]:

@@ -25,9 +25,16 @@ __all__ = ["keys", "login"]
 _ROLES = ("viewer", "editor", "admin")
 
 
-@click.group()
-def keys() -> None:
-    """Make, list and revoke keys of a gateway, and give roles; beside its store, or over it."""
+@click.group(invoke_without_command=True)
+@format_options
+@click.pass_context
+def keys(ctx: click.Context, form: str | None) -> None:
+    """Make, list and revoke keys of a gateway, and give roles; beside its store, or over it.
+
+    Alone it lists them, without what would let anybody use them.
+    """
+    if ctx.invoked_subcommand is None:
+        print_frame(_frame(_Desk(the_store(ctx)).every()), form)
 
 
 @keys.command()
@@ -63,14 +70,6 @@ def create(
         note("keep it: it is stored as a hash only; `mlrun login URL` takes it")
     else:
         print_frame(_frame([made]), form)
-
-
-@keys.command("list")
-@format_options
-@click.pass_context
-def list_(ctx: click.Context, form: str | None) -> None:
-    """List keys, without what would let anybody use them."""
-    print_frame(_frame(_Desk(the_store(ctx)).every()), form)
 
 
 @keys.command()

@@ -51,14 +51,15 @@ def page_of(
         at, values, run_id = _read(token, mark, len(query.order_by))
         behind = _after(query.order_by, values, run_id)
         where = behind if query.where is None else Logic("and", (query.where, behind))
-        query = replace(query, where=where, now_us=at)
+        query = replace(query, where=where, now_us=at or query.now_us)
     ids = sight.find(replace(query, limit=size + 1, offset=0))
     if len(ids) <= size:
         return ids, ""
     last = ids[size - 1]
     frames = RunFrames(*(sight.rows(t, [last]) for t in (RUNS, TAGS, PARAMS, RESULTS, SUMMARIES)))
     values = sort_values(frames, query.order_by, query.now_us)
-    place = json.dumps([mark, query.now_us, values, last], ensure_ascii=False)
+    at = query.now_us if "now" in question else 0  # the same page has the same token
+    place = json.dumps([mark, at, values, last], ensure_ascii=False)
     text = base64.urlsafe_b64encode(place.encode("utf-8", "surrogatepass")).decode().rstrip("=")
     return ids[:size], text
 
