@@ -8,12 +8,14 @@ import os
 import pickle
 import struct
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import MlrunError, SQLError
 from mlrun.lookup.restricted import ProjectsOnly
 from mlrun.sqlquery.answer import run_sql
 from mlrun.sqlquery.scans import sql_tables
+from mlrun.store import Store
 from mlrun.wire import problem_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else speaks there
     # the pipe is the gateway's own: nobody else can write to it
-    store = pickle.loads(_message(source))
+    folder, urls = pickle.loads(_message(source))
+    store = Store(Path(folder), **urls)
     while asked := _message(source):
         kind, body = _answered(store, pickle.loads(asked))
         out.write(_HEAD.pack(kind, len(body)))

@@ -41,7 +41,7 @@ class SqlPool:
     """Runs queries in children.
 
     Args:
-        store: what they read; it travels by reference, credentials through the environment.
+        store: what they read.
         options: the limits.
     """
 
@@ -125,7 +125,8 @@ class _Child:
             env={**os.environ, "POLARS_MAX_THREADS": str(max(1, (os.cpu_count() or 2) // 2))},
         )
         self._about = psutil.Process(self._process.pid)
-        self._write(pickle.dumps(store))
+        # whole, with the passwords in its URLs: nobody else reads this pipe
+        self._write(pickle.dumps((str(store.folder), dict(store._urls))))
 
     def lives(self) -> bool:
         return self._process.poll() is None
