@@ -20,10 +20,12 @@ TOKEN = "the-token-of-this-test"
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep tokens, keys and spools of a test in its own folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    """Keep tokens, keys, spools and caches of a test in a folder beside its own."""
+    beside = tmp_path.with_name(f"{tmp_path.name}-state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(beside))
+    monkeypatch.setenv("MLRUN_CACHE", str(beside / "cache"))
     monkeypatch.setenv("MLRUN_API_KEY", TOKEN)
-    return tmp_path / "state"
+    return beside
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ PUBLIC = KEY.public_key().public_bytes(
 def issuer() -> Iterator[str]:
     class Provider(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            where = f"http://127.0.0.1:{self.server.server_address[1]}"
+            where = f"http://{self.headers['Host']}"
             told: dict[str, Any] = {"jwks_uri": f"{where}/keys"}
             if self.path == "/keys":
                 own = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key()))
