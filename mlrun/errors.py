@@ -26,6 +26,7 @@ MlrunError
 │   ├── SnapshotExpired    files of an old snapshot have been freed: take a new one
 │   └── CorruptStore       bytes are not what was written; says where
 ├── ObjectError            bytes of an artifact are missing or differ from their hash
+│   └── ObjectsUnreachable … or cannot be had just now: the bucket does not answer, or refuses
 ├── UntrustedPickle        a pickle is loaded only with trust=True
 └── MissingExtra           a driver is not installed; says which extra brings it
 ```
@@ -53,6 +54,7 @@ __all__ = [
     "NotFound",
     "NotSignedIn",
     "ObjectError",
+    "ObjectsUnreachable",
     "QueryError",
     "RunError",
     "RunExists",
@@ -218,6 +220,10 @@ class CorruptStore(StoreError):
 
 class ObjectError(MlrunError):
     """The bytes of an artifact are missing or differ from their recorded hash."""
+
+
+class ObjectsUnreachable(ObjectError):
+    """An object store does not answer, or refuses: it is not known what it holds."""
 
 
 class UntrustedPickle(MlrunError):

@@ -25,9 +25,6 @@ _STORAGES = {
     "delta+s3": ("mlrun.storage.delta:DeltaSeries", ""),
     "delta+gs": ("mlrun.storage.delta:DeltaSeries", ""),
     "delta+az": ("mlrun.storage.delta:DeltaSeries", ""),
-    "delta+s3": ("mlrun.storage.delta:DeltaSeries", ""),
-    "delta+gs": ("mlrun.storage.delta:DeltaSeries", ""),
-    "delta+az": ("mlrun.storage.delta:DeltaSeries", ""),
     "file": ("mlrun.storage.files:FileObjects", ""),
     "s3": ("mlrun.storage.objectstore:BucketObjects", ""),
     "gs": ("mlrun.storage.objectstore:BucketObjects", ""),
@@ -48,11 +45,6 @@ _APPS = {
     "keys": ("mlrun.app.keys:Keys", ""),
     "server": ("mlrun.app.start:start", "server"),
 }
-
-
-def series_url(url: str) -> str:
-    """Return the URL of a series store; series in a bucket are Delta tables, whether their URL says so or not."""
-    return f"delta+{url}" if urlsplit(url).scheme in {"s3", "gs", "az"} else url
 
 
 def series_url(url: str) -> str:

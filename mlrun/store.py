@@ -116,17 +116,6 @@ class Store:
         given = self._urls[part]
         return (series_url(given) if part == "series" else given) or own[part]
 
-    def part_url(self, part: str) -> str:
-        """Return the URL of `records`, `series` or `objects`, with its credentials: never to be shown."""
-        mode = "?journal_mode=truncate" if self.on_network else ""
-        own = {
-            "records": f"sqlite:///{self.folder}/mlrun.db{mode}",
-            "series": f"delta://{self.folder}/series",
-            "objects": f"file://{self.folder}/objects",
-        }
-        given = self._urls[part]
-        return (series_url(given) if part == "series" else given) or own[part]
-
     def prepare(self) -> None:
         """Make the folder if it is not there, and check that this version can read it.
 

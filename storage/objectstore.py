@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlrun.config import settings
 from mlrun.contracts import Finding, StoredObject
-from mlrun.errors import MlrunError, NotFound, ObjectError, StoreClosed
+from mlrun.errors import MlrunError, NotFound, ObjectError, ObjectsUnreachable, StoreClosed
 
 from . import objectsweep
 from .bytecopy import copy, hash_file, open_regular
@@ -239,8 +239,10 @@ class BucketObjects:
         except MlrunError:
             raise
         except (BaseError, OSError) as error:
-            why = self._at.clean(error) if isinstance(error, BaseError) else _reason(error)
-            raise ObjectError(f"{what} objects of {self.url!r}: {why}") from None
+            if isinstance(error, BaseError):
+                why = self._at.clean(error)
+                raise ObjectsUnreachable(f"{what} objects of {self.url!r}: {why}") from None
+            raise ObjectError(f"{what} objects of {self.url!r}: {_reason(error)}") from None
 
     def _size(self, name: str) -> int | None:
         import obstore

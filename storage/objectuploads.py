@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from mlrun.errors import ObjectError
+from mlrun.errors import ObjectsUnreachable
 
 if TYPE_CHECKING:
     from .objectplace import ObjectPlace
@@ -39,7 +39,7 @@ def unfinished(place: ObjectPlace) -> list[Upload]:
     """Return the unfinished uploads below a folder; none where there are no keys to ask with.
 
     Raises:
-        ObjectError: the bucket does not answer, or refuses.
+        ObjectsUnreachable: the bucket does not answer, or refuses.
     """
     if place.scheme != "s3" or _keys(place) is None:
         return []  # Google and Azure forget them by themselves
@@ -108,11 +108,11 @@ def _ask(place: ObjectPlace, method: str, key: str, query: dict[str, str]) -> by
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException) as error:
-        raise ObjectError(f"{place.url!r} does not answer: {error}") from error
+        raise ObjectsUnreachable(f"{place.url!r} does not answer: {error}") from error
     finally:
         connection.close()
     if answer.status >= 300 and not (method == "DELETE" and answer.status == 404):
-        raise ObjectError(
+        raise ObjectsUnreachable(
             f"{place.url!r} refuses to tell of uploads: {answer.status} {answer.reason}"
         )
     return body

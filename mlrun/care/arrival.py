@@ -9,6 +9,7 @@ from mlrun.advisorylock import FileLock
 from mlrun.care.recovery import KIND
 from mlrun.care.transfer import RECORDS, SERIES
 from mlrun.care.transferfile import checked, open_source
+from mlrun.content.folders import put_all
 from mlrun.contracts import CanDeleteRuns, PointFilter
 from mlrun.errors import ObjectError, SchemaMismatch, StoreError
 from mlrun.lookup.liveness import OPEN_STATES
@@ -24,6 +25,7 @@ from mlrun.tables import (
     RESULTS,
     ROLLUPS,
     RUNS,
+    SCHEDULES,
     SUMMARIES,
     TAGS,
     Table,
@@ -53,7 +55,8 @@ def import_runs(
     """Read an export into a store.
 
     Runs whose id is there already, also deleted or archived ones, are left as they are. Artifact versions keep their
-    numbers unless the store has other content under one; an alias that the store has stays where it is.
+    numbers unless the store has other content under one; an alias that the store has stays where it is. Schedules come
+    switched off, so that two stores never start the same thing.
 
     Args:
         store: where to.
@@ -61,7 +64,7 @@ def import_runs(
         progress: told what is being done.
 
     Returns:
-        Counts: `runs`, `runs_present` (left alone), `points`, `lines`, `objects`, `versions_renumbered`.
+        Counts: `runs`, `runs_present` (left alone), `points`, `lines`, `objects`, `versions_renumbered`, `schedules`.
 
     Raises:
         ObjectError: bytes differ from the manifest; no run was imported.
@@ -100,6 +103,8 @@ def _take(
     with FileLock(store.journal / "records.lock"):
         counts["versions_renumbered"] = _put_artifacts(store, records, new)
         _put_runs(store, records, new)
+        counts["schedules"] = _put_schedules(store, records[SCHEDULES.name])
+    _compare_records(store, records, new)
     return counts
 
 
@@ -152,12 +157,16 @@ def _known(store: Store, run_ids: list[str]) -> set[str]:
 
 
 def _put_objects(store: Store, folder: Path, objects: dict[str, int]) -> int:
-    for sha256, size in objects.items():
+    names = sorted(objects)
+    for sha256 in names:
         if not _SHA256.fullmatch(sha256):
             raise ObjectError(f"the manifest is damaged: {sha256[:80]!r} is not a SHA-256")
-        store.objects.put(
-            checked(folder, f"objects/{sha256[:2]}/{sha256}", size=size, sha256=sha256)
-        )
+    for start in range(0, len(names), _BATCH):
+        paths = [
+            checked(folder, f"objects/{s[:2]}/{s}", size=objects[s], sha256=s)
+            for s in names[start : start + _BATCH]
+        ]
+        put_all(store.objects, paths)
     return len(objects)
 
 
@@ -206,7 +215,10 @@ def _put_artifacts(store: Store, records: dict[str, pl.DataFrame], new: list[str
 
     lineage = records[LINEAGE.name].filter(pl.col("run_id").is_in(new))
     version = ["project", "key", "version"]
-    wanted = records[ARTIFACTS.name].join(lineage, on=version, how="semi").sort(version)
+    artifacts = records[ARTIFACTS.name]
+    # of no run: an alias keeps it
+    named_only = artifacts.join(records[LINEAGE.name], on=version, how="anti")
+    wanted = pl.concat([artifacts.join(lineage, on=version, how="semi"), named_only]).sort(version)
     where = {
         "project": wanted["project"].unique().to_list(),
         "key": wanted["key"].unique().to_list(),
@@ -215,8 +227,12 @@ def _put_artifacts(store: Store, records: dict[str, pl.DataFrame], new: list[str
         there = view.scan(ARTIFACTS, where=where).to_pylist() if wanted.height else []
         named = view.scan(ALIASES, where=where).to_pylist() if wanted.height else []
     numbers = _numbers(there, wanted.to_dicts())
+    alone = {_id(row) for row in named_only.to_dicts()}
+    known = {(*_id(row)[:2], row["sha256"], row["type"]) for row in there}
     ops: list[Op] = []
     for row in _rows(wanted):
+        if _id(row) in alone and (*_id(row)[:2], row["sha256"], row["type"]) in known:
+            continue  # as it is here: it may have been changed since
         ops.append(("put", ARTIFACTS.name, {**row, "version": numbers[_id(row)]}))
     for row in _rows(lineage):
         if _id(row) in numbers:
@@ -294,6 +310,34 @@ def _put_functions(store: Store, records: dict[str, pl.DataFrame]) -> None:
     ]
     if ops:
         store.records.apply(ops)
+
+
+def _put_schedules(store: Store, found: pl.DataFrame) -> int:
+    """Store the schedules whose names are free, switched off; returns how many."""
+    import polars as pl
+
+    with store.records.read() as view:
+        taken = {(r["project"], r["name"]) for r in view.scan(SCHEDULES).to_pylist()}
+    rows = [
+        row
+        for row in _rows(found.with_columns(pl.lit(False).alias("enabled")))
+        if (row["project"], row["name"]) not in taken
+    ]
+    if rows:
+        store.records.apply([("put", SCHEDULES.name, row) for row in rows])
+    return len(rows)
+
+
+def _compare_records(store: Store, records: dict[str, pl.DataFrame], new: list[str]) -> None:
+    """Count what is stored of the new runs; StoreError if it is not what was read."""
+    import polars as pl
+
+    with store.records.read() as view:
+        for table in (RUNS, PARAMS, RESULTS, TAGS, SUMMARIES):
+            found = view.scan(table, columns=["run_id"], where={"run_id": new}).num_rows
+            read = records[table.name].filter(pl.col("run_id").is_in(new)).height
+            if found != read:
+                raise StoreError(f"{table.name}: {found} rows are stored, {read} were read")
 
 
 def _ended(table: Table, rows: pl.DataFrame) -> pl.DataFrame:

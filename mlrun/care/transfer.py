@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlrun.care.reachable import referenced
-from mlrun.care.transferfile import FORMAT, Sink, open_sink, sha256_of
+from mlrun.care.transferfile import FORMAT, Sink, open_sink
 from mlrun.contracts import PointFilter
-from mlrun.errors import NotFound, ObjectError
+from mlrun.errors import NotFound, ObjectError, ObjectsUnreachable
 from mlrun.ids import uuid7
 from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
@@ -27,6 +27,7 @@ from mlrun.tables import (
     PROJECTS,
     RESULTS,
     RUNS,
+    SCHEDULES,
     SUMMARIES,
     SYSTEM_METRICS,
     TAGS,
@@ -48,10 +49,12 @@ __all__ = ["RECORDS", "SERIES", "export_runs"]
 
 RECORDS = (
     PROJECTS, RUNS, PARAMS, RESULTS, TAGS, SUMMARIES, ARTIFACTS, LINEAGE, ALIASES, FUNCTIONS, FUNCTION_TAGS,
+    SCHEDULES,
 )  # fmt: skip
 SERIES = (METRICS, SYSTEM_METRICS, LOGS)
 _CHUNK_ROWS = 1_000_000  # points in one file, about: bounds the memory of both sides
 _CHUNK_RUNS = 500
+_VERSION = ["project", "key", "version"]
 
 
 def export_runs(
@@ -63,12 +66,14 @@ def export_runs(
 ) -> dict[str, Any]:
     """Write runs, with their children and all that belongs to them, to a folder or (by its name) a `.tar`.
 
-    Live runs are written as they are at this moment. The store is only read.
+    Live runs are written as they are at this moment. The store is only read, whatever engines it is made of, and the
+    export fits every other. Who may use a gateway (keys, users, roles) and its audit log are no part of it.
 
     Args:
         store: where from.
         target: what to make; it must not be there.
-        run_ids: full ids; None for every run that is not deleted.
+        run_ids: full ids; None for the whole store: every run that is not deleted, and projects, functions, named
+            artifacts and schedules that belong to none.
         progress: told what is being done.
 
     Returns:
@@ -78,6 +83,7 @@ def export_runs(
     Raises:
         NotFound: a run is not in the store.
         StoreError: `target` is there already, or cannot be written.
+        ObjectsUnreachable: the bytes of artifacts cannot be had just now; nothing is written.
     """
     from mlrun.lookup.sight import snapshot
 
@@ -130,13 +136,18 @@ def _records(sight: Snapshot, run_ids: Sequence[str] | None) -> dict[str, pl.Dat
     out[RUNS.name] = runs
     of_runs = pl.col("run_id").is_in(ids)
     out[LINEAGE.name] = sight.shared(LINEAGE).filter(of_runs)
-    version = ["project", "key", "version"]
+    whole = run_ids is None
+    out[ALIASES.name] = sight.shared(ALIASES)
+    kept = [out[LINEAGE.name].select(_VERSION)]
+    if whole:  # a name keeps a version whose runs are gone
+        kept.append(out[ALIASES.name].select(_VERSION))
     for table in (ARTIFACTS, ALIASES):
-        out[table.name] = sight.shared(table).join(out[LINEAGE.name], on=version, how="semi")
+        out[table.name] = sight.shared(table).join(pl.concat(kept), on=_VERSION, how="semi")
     named = pl.concat([runs["project"], out[ARTIFACTS.name]["project"]]).unique().to_list()
-    out[PROJECTS.name] = sight.shared(PROJECTS).filter(pl.col("name").is_in(named))
+    out[PROJECTS.name] = sight.shared(PROJECTS).filter(whole | pl.col("name").is_in(named))
     for table in (FUNCTIONS, FUNCTION_TAGS):
-        out[table.name] = sight.shared(table).filter(pl.col("project").is_in(named))
+        out[table.name] = sight.shared(table).filter(whole | pl.col("project").is_in(named))
+    out[SCHEDULES.name] = sight.shared(SCHEDULES).filter(pl.lit(whole))
     return out
 
 
@@ -257,13 +268,13 @@ def _write_objects(
     missing: dict[str, str] = {}
     for sha256, owner in sorted(referenced(*rows, store.objects).items()):
         try:
-            path = store.objects.path(sha256)
+            # not by its path: of a bucket, each would be kept here
+            file = store.objects.open(sha256, verify=True)
+        except ObjectsUnreachable:
+            raise  # nobody knows whether they are lost
         except (NotFound, ObjectError):
             missing[sha256] = owner
             continue
-        if sha256_of(path) != sha256:
-            missing[sha256] = owner
-            continue
-        sink.file(f"objects/{sha256[:2]}/{sha256}", path)
-        sizes[sha256] = path.stat().st_size
+        with file:
+            sizes[sha256] = sink.stream(f"objects/{sha256[:2]}/{sha256}", file)
     return sizes, missing

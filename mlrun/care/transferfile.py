@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlrun.content.archives import unpack
 from mlrun.content.folders import safe_join
@@ -69,6 +69,19 @@ class Sink:
             return
         place = self._place(name)
         shutil.copyfile(source, place)
+
+    def stream(self, name: str, source: BinaryIO) -> int:
+        """Copy an open file from its start to its end; returns its size."""
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        if self._tar is not None:
+            info = tarfile.TarInfo(name)
+            info.size = size
+            self._tar.addfile(_plain(info), source)
+        else:
+            with self._place(name).open("wb") as target:
+                shutil.copyfileobj(source, target, _CHUNK)
+        return size
 
     def manifest(self, content: dict[str, Any]) -> None:
         """Write the manifest, the last file."""

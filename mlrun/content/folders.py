@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import Objects, StoredObject
 
-__all__ = ["FORMAT", "StoredFolder", "materialise", "members", "safe_join", "store_folder"]
+__all__ = [
+    "FORMAT",
+    "StoredFolder",
+    "materialise",
+    "members",
+    "put_all",
+    "safe_join",
+    "store_folder",
+]
 
 FORMAT = "folder"
 _KIND = "folder/1"
@@ -53,7 +61,7 @@ def store_folder(objects: Objects, folder: Path, *, skip: Path | None = None) ->
     """
     left_out: list[str] = []
     found = sorted(_walk(folder, left_out, skip), key=lambda pair: pair[0])
-    stored = _put_all(objects, [path for _, path in found])
+    stored = put_all(objects, [path for _, path in found])
     entries = [
         {"path": name, "sha256": o.sha256, "size": o.size, "mode": 0o755 if _runs(path) else 0o644}
         for (name, path), o in zip(found, stored, strict=True)
@@ -126,7 +134,8 @@ def safe_join(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _put_all(objects: Objects, paths: list[Path]) -> list[StoredObject]:
+def put_all(objects: Objects, paths: list[Path]) -> list[StoredObject]:
+    """Store many files, together where the store can do that faster."""
     together = getattr(
         objects, "put_all", None
     )  # an ability: one sync of each folder instead of many

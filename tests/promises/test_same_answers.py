@@ -47,7 +47,8 @@ import contextlib, math, mlrun
 IDS = [f"0190a000-0000-7000-8000-{n:012d}" for n in range(12)]
 for n, run_id in enumerate(IDS):
     with contextlib.suppress(ValueError), mlrun.init(
-        project=["p", "café 'x'"][n % 4 == 3], name=f"run {n}", id=run_id, config={"lr": 10.0**-n, "deep": {"er": n % 3}},
+        project=["p", "café 'x'"][n % 4 == 3], name=f"run {n}", id=run_id,
+        config={"lr": 10.0**-n, "deep": {"er": n % 3}},
         tags=["even", "all"] if n % 2 == 0 else ["all"], labels={"team": "cv" if n < 6 else "nlp"},
         parent=IDS[0] if n in (1, 2) else None, notes="; drop table runs; --",
     ) as run:
