@@ -29,7 +29,7 @@ def compact(ctx: click.Context, form: str | None) -> None:
 
     from mlrun.care.compaction import compact as work
 
-    store = the_store(ctx)
+    store = the_store(ctx, here=True)
     with stages() as stage:
         counts = work(store, progress=stage)
     rows = {"what": list(counts), "count": list(counts.values())}
@@ -56,7 +56,7 @@ def doctor(ctx: click.Context, repair: bool, quick: bool, form: str | None) -> N
 
     from mlrun.care.doctor import examine
 
-    store = the_store(ctx)
+    store = the_store(ctx, here=True)
     with stages() as stage:
         findings = examine(store, repair=repair, quick=quick, progress=stage)
     names = ("severity", "where", "what")

@@ -157,11 +157,13 @@ def test_login_keeps_a_key_that_is_good(
     assert json.loads(keys_file().read_text()) == {}
 
 
-def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_are_checked(
+    tmp_path: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLRUN_API_KEY")
     certificate, key = _certificate(tmp_path)
     words = ("--tls-cert", str(certificate), "--tls-key", str(key), "--no-flight")
-    with GatewayServer(tmp_path / "s", *words, state=tmp_path / "state") as server:
+    with GatewayServer(tmp_path / "s", *words, state=state_folder) as server:
         assert server.url.startswith("https://")
         with pytest.raises(StoreUnreachable, match="certificate verify failed"):
             mlrun.runs(store=server.url)
