@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.care.reachable import referenced
+from mlrun.care.studies import free_studies
 from mlrun.contracts import CanCompact, CanDeleteRuns, CanRollUp, CanSweep
 from mlrun.errors import MlrunError
 from mlrun.ids import now_us
@@ -43,7 +44,7 @@ _BATCH = 500  # runs freed in one transaction
 
 
 def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -> dict[str, int]:
-    """Do all of it; returns counts: rows and files absorbed, runs and objects freed, files merged.
+    """Do all of it; returns counts: rows and files absorbed, runs, objects and studies of Ray Tune freed, files merged.
 
     Args:
         store: the store.
@@ -55,6 +56,7 @@ def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -
     counts["runs_freed"] = _free_runs(store)
     progress("freeing unreferenced objects")
     counts["objects_freed"] = _free_objects(store)
+    counts["studies_freed"] = free_studies(store)
     if isinstance(store.series, CanRollUp):
         progress("rolling up points")
         store.series.roll_up(least=1)
