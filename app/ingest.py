@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlrun.contracts import Mark
+from mlrun.contracts import CanRollUp, Mark
 from mlrun.errors import (
     AccessDenied,
     MarkConflict,
@@ -100,7 +100,7 @@ class Ingest:
     ) -> None:
         self._store = store
         self._touched = touched
-        direct = getattr(store.series, "per_batch", False)
+        direct = isinstance(store.series, CanRollUp)  # commits of a few rows are its business
         self._way: Mirror | Direct = Direct(store) if direct else Mirror(store, reserve)
         self._rights = Rights(store.records)
         self._sessions: dict[str, Session] = {}
@@ -163,9 +163,21 @@ class Ingest:
             except Exception as error:  # noqa: BLE001  every sender is told; the thread goes on
                 log.exception("an upload could not be stored")
                 self._drop_sessions(jobs)
-                for job in jobs:
-                    if not job.answer.done():
-                        job.answer.set_exception(_as_ours(error))
+                self._commit_alone(jobs, error)
+
+    def _commit_alone(self, jobs: list[_Job], error: Exception) -> None:
+        """Commit one by one what failed together, so that an upload that no store takes harms its sender only."""
+        waiting = [job for job in jobs if not job.answer.done()]
+        for job in waiting:
+            if len(jobs) > 1:
+                try:
+                    job.refused.clear()
+                    self._commit([job])
+                    continue
+                except Exception as alone:  # noqa: BLE001  its sender is told
+                    self._drop_sessions([job])
+                    error = alone
+            job.answer.set_exception(_as_ours(error))
 
     def _take_jobs(self) -> list[_Job]:
         jobs: list[_Job] = []

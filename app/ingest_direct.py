@@ -71,8 +71,6 @@ class Direct:
         store: the gateway's.
     """
 
-    per_batch = True
-
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: dict[Table, list[pa.Table]] = {}
@@ -204,8 +202,6 @@ class Direct:
         """Append the rows that the table does not have; it has all of them afterwards."""
         series = self._store.series
         for _ in range(_TRIES):
-            if not rows.num_rows or series.append(table, rows, marks=ends):
-                return
             marks = series.snapshot(table).marks()
             writer = rows.column("writer").cast(pa.string())
             keep = pc.equal(writer, "")
@@ -214,6 +210,8 @@ class Direct:
                 keep = pc.or_(keep, pc.and_(pc.equal(writer, name), new))
             ends = {w: end for w, end in ends.items() if marks.get(w, 0) < end}
             rows = rows.filter(keep)
+            if not rows.num_rows or series.append(table, rows, marks=ends):
+                return
         raise StoreBusy("another gateway hears the same writers: try again")
 
     def forget(self) -> None:

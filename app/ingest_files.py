@@ -12,7 +12,7 @@ import numpy as np
 from mlrun.contracts import Mark
 from mlrun.errors import StoreBusy
 from mlrun.journal import reclog
-from mlrun.journal.files import SEGMENT, TEXT, numbered, pwrite
+from mlrun.journal.files import SEGMENT, TEXT, list_numbers, numbered, pwrite
 from mlrun.journal.reclog import read_log
 from mlrun.journal.sealing import SegmentDamage, read_head
 from mlrun.journal.segment import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mlrun.journal.upload import At, Part
 
-__all__ = ["columns_of", "last_segment", "last_text", "make_segment", "slot_of"]
+__all__ = ["columns_of", "drop_unused", "last_segment", "last_text", "make_segment", "slot_of"]
 
 
 def make_segment(path: Path, capacity: int) -> None:
@@ -50,6 +50,21 @@ def make_segment(path: Path, capacity: int) -> None:
         raise
     finally:
         os.close(fd)
+
+
+def drop_unused(folder: Path) -> None:
+    """Remove open segments in which nothing was published: sealed, they would count as files that arrived whole."""
+    for number in list_numbers(folder)[SEGMENT]:
+        path = numbered(folder, number, SEGMENT)
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            head, _ = read_head(fd)
+        except SegmentDamage:
+            continue  # told by whoever reads
+        finally:
+            os.close(fd)
+        if not head.sealed and not head.rows:
+            path.unlink()
 
 
 def slot_of(writer: str, base: Mark) -> str:

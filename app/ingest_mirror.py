@@ -44,7 +44,7 @@ from mlrun.journal.segment import COLUMNS, COUNT_AT, ROW_BYTES, column_offsets
 from mlrun.journal.slots import MIRRORED, Owner, read_owner, seal_points, seal_slot, write_owner
 from mlrun.tables import LOGS
 
-from .ingest_files import columns_of, last_segment, last_text, make_segment, slot_of
+from .ingest_files import columns_of, drop_unused, last_segment, last_text, make_segment, slot_of
 from .ingest_session import known_ids
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class Mirror:
         store: the gateway's.
         reserve: bytes of the disk that stay free.
     """
-
-    per_batch = False
 
     def __init__(self, store: Store, reserve: int) -> None:
         self._store = store
@@ -147,6 +145,7 @@ class Mirror:
             self._rebase(session, segment, text)
             self._let_go(session.slot)
         else:
+            drop_unused(folder)
             for _ in seal_slot(folder):
                 pass  # nothing is open but what was never used
         for name in {session.writer, session.slot}:
@@ -158,6 +157,7 @@ class Mirror:
         before = session.base
         base = Mark(text[0], text[1], segment[0], segment[1])
         self._store.records.apply([], expected={name: before}, marks={name: base})
+        drop_unused(self._store.journal / session.slot)
         for _ in seal_slot(self._store.journal / session.slot):
             pass  # what it met is told by whoever reads
         left, session.base = session.slot, base

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
 
+from mlrun.contracts import CanRollUp
 from mlrun.errors import ConfigError, StoreBusy, UploadRefused
 from mlrun.journal.upload import MAX_BYTES
 from mlrun.journal.waiting import absorb_in_background
@@ -18,9 +20,13 @@ from .ingest import Ingest
 from .logs import log
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from mlrun.store import Store
+
     from .gateway import Gateway
 
-__all__ = ["IngestPart", "read_body"]
+__all__ = ["IngestPart", "read_body", "unpacked"]
 
 _SILENCE = 60.0  # seconds; MLRUN_HEARTBEAT
 _RESERVE = 1 << 30  # bytes; MLRUN_RESERVE_BYTES
@@ -78,7 +84,7 @@ class IngestPart:
         while True:
             await asyncio.sleep(_ABSORB)
             try:
-                await asyncio.to_thread(absorb_in_background, self._gateway.store)
+                await asyncio.to_thread(_tidy, self._gateway.store)
             except Exception:  # noqa: BLE001  the next look tries again
                 log.exception("an absorber could not be started")
 
@@ -97,11 +103,44 @@ class IngestPart:
         """Return why nothing can be taken."""
         return "" if self._ingest is not None else "ingest has not begun"
 
+    def _offer(self, caller: Caller, body: bytearray, encoding: str) -> Future[dict[str, Any]]:
+        return self.ingest.offer(caller, unpacked(body, encoding))
+
     async def _post(self, request: Request, caller: Caller = Depends(caller_of)) -> dict[str, Any]:  # noqa: B008
         body = await read_body(request, MAX_BYTES)
-        offered = await asyncio.to_thread(self.ingest.offer, caller, memoryview(body))
+        packed = request.headers.get("content-encoding", "identity")
+        offered = await asyncio.to_thread(self._offer, caller, body, packed)
         answer: dict[str, Any] = await asyncio.wrap_future(offered)
         return answer
+
+
+def _tidy(store: Store) -> None:
+    """Have the journal absorbed if it is due, and points rolled up that came in small commits."""
+    absorb_in_background(store)
+    if isinstance(store.series, CanRollUp):
+        store.series.roll_up()
+
+
+def unpacked(body: bytearray, encoding: str) -> memoryview:
+    """Return a body as it was before it was packed.
+
+    Raises:
+        UploadRefused: it was packed otherwise, or is larger than an upload may be.
+    """
+    if encoding == "identity":
+        return memoryview(body)
+    if encoding != "deflate":
+        raise UploadRefused(
+            f"an upload is packed by deflate or not at all, not by {encoding!r:.40}"
+        )
+    stream = zlib.decompressobj()
+    try:
+        whole = stream.decompress(body, MAX_BYTES + 1)
+    except zlib.error:
+        raise UploadRefused("the upload was changed on its way") from None
+    if not stream.eof or stream.unused_data:
+        raise UploadRefused("the upload was cut, or is larger than an upload may be")
+    return memoryview(whole)
 
 
 async def read_body(request: Request, most: int) -> bytearray:

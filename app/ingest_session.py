@@ -111,7 +111,9 @@ def _is_op(op: Any) -> bool:
     if not isinstance(op, list) or len(op) != 3:
         return False
     verb, table, row = op
-    return isinstance(verb, str) and isinstance(table, str) and isinstance(row, dict)
+    if not (isinstance(verb, str) and isinstance(table, str) and isinstance(row, dict)):
+        return False
+    return not any(isinstance(value, str) and "\0" in value for value in row.values())
 
 
 def read_names(part: Part, skip: int) -> Iterator[tuple[str, str]]:
@@ -136,7 +138,7 @@ def _read_name(entry: Any) -> Iterator[tuple[str, str]]:
             texts = [key]
         case _:
             raise UploadRefused("a dictionary names runs and keys")
-    if not 0 < number <= _MAX_ID or any(len(text) > _MAX_TEXT for text in texts):
+    if not 0 < number <= _MAX_ID or not all(_is_text(text) for text in texts):
         raise UploadRefused("a dictionary has a number or a name beyond all bounds")
     if entry[0] == "r":
         yield entry[3], entry[4]
@@ -146,7 +148,9 @@ def read_lines(part: Part, skip: int) -> Iterator[tuple[int, str, str, list[Any]
     """Iterate over (offset behind it, project, run id, lines) of each record of the console."""
     for end, payload in _frames(part, skip):
         match _decoded(payload):
-            case [str(project), str(run_id), list(lines)] if all(_is_line(line) for line in lines):
+            case [str(project), str(run_id), list(lines)] if (
+                _is_text(project) and _is_text(run_id) and all(_is_line(line) for line in lines)
+            ):
                 yield part.first + skip + end, project, run_id, lines
             case _:
                 raise UploadRefused("a record of the console is a project, a run and lines")
@@ -157,6 +161,15 @@ def _is_line(line: Any) -> bool:
         case [int(time), str(), str()]:
             return -(1 << 62) < time < 1 << 62
     return False
+
+
+def _is_text(text: str) -> bool:
+    """Whether every store can hold it, and it is no longer than a name may be."""
+    return len(text) <= _MAX_TEXT and "\0" not in text and (text.isascii() or _is_utf8(text))
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def known_ids(names: Mapping[int, Any], ids: np.ndarray) -> np.ndarray:

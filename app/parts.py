@@ -16,6 +16,7 @@ __all__ = ["PARTS", "Part", "load_parts"]
 PARTS: tuple[str, ...] = (
     "mlrun.app.ingest_part:IngestPart",
     "mlrun.app.objects_part:ObjectsPart",
+    "mlrun.app.flight_part:FlightPart",
 )
 
 

@@ -24,9 +24,11 @@ WORKLOADS = {
     "run_cost": "creating and finishing runs, files left behind",
     "w1": "the table of 10,000, 100,000 and 1,000,000 runs",
     "charts": "series of 1M and 100M points",
+    "clickhouse": "series in ClickHouse: appends, 1M and 100M points",
     "footprint": "bytes a point",
     "trials": "hyperparameter jobs and single calls, here and on Ray",
     "downsample": "a thousand long series on Ray",
+    "w2": "100,000 points a second into a gateway",
     "crash": "SIGKILL at random moments",
 }
 

@@ -49,6 +49,7 @@ __all__ = [
 
 _KINDS = {"rec": LOG, "txt": TEXT, "seg": SEGMENT, "dict": DICT}
 _POLL = 0.004  # seconds between two looks at what has arrived
+_HOPE = 2.0  # seconds after which an uploader has met what it meets
 _children: list[int] = []
 
 
@@ -81,7 +82,7 @@ def token_of(spool: Path) -> str:
 
 
 def read_status(spool: Path) -> dict[str, Any]:
-    """Return what the uploader last met: `error`, `refused` (writer to reason), `at` (µs); may be empty."""
+    """Return what the uploader last met: `error`, `refused` (writer to reason), `hopeless`, `at`."""
     try:
         found = json.loads((spool / "status.json").read_bytes())
     except (OSError, ValueError):
@@ -174,7 +175,7 @@ def wait_arrived(
         objects: also wait for objects.
 
     Returns:
-        False when it took longer.
+        False when it took longer, or when the gateway refuses.
     """
     ends = {slot: end_of(slot) for slot in slots}
     files = [path for _, path in objects_waiting(spool)] if objects else []
@@ -185,7 +186,7 @@ def wait_arrived(
         now = time.monotonic()
         if not ends and not files:
             return True
-        if now - begin >= timeout:
+        if now - begin >= timeout or (now - begin > _HOPE and read_status(spool).get("hopeless")):
             return False
         if progress is not None and now - told > 0.5:
             told = now

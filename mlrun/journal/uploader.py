@@ -12,9 +12,11 @@ import os
 import random
 import sys
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mlrun.advisorylock import FileLock
 from mlrun.errors import AccessDenied, MlrunError, NotSignedIn
@@ -43,6 +45,7 @@ _PROBE = 0.5  # seconds between two looks at who lives
 _SIGN = 10.0  # seconds between two signs of life
 _LINGER = 2.0  # seconds that it stays when nothing is left
 _GIVE_UP = 3600.0
+_WORTH = 4096  # bytes from which an upload to another host is packed
 _REFUSED = 30.0  # seconds until a refused writer is tried again
 _BACKOFF = (0.2, 30.0)
 _KINDS = {"rec": LOG, "txt": TEXT, "seg": SEGMENT, "dict": DICT}
@@ -81,10 +84,13 @@ class Uploader:
         self._turn = 0
         self._failures = 0
         self._error = ""
+        self._hopeless = False
         self._said = ""
         self._batch = store.folder / "batch.json"
         self._objects = ObjectSender(store)
+        self._far = urlsplit(store.url).hostname not in (None, "localhost", "127.0.0.1", "::1")
         self._resumed = False
+        self._under_way: list[Part] = []
 
     # -- one look --------------------------------------------------------------------------------
 
@@ -100,12 +106,15 @@ class Uploader:
         if self._clock() - self._probed >= _PROBE:
             self._probe()
         self._objects.wake()
-        parts, more = self._cut()
+        parts, more = (self._under_way, True) if self._under_way else self._cut()
         living = self._living()
         due = self._clock() - self._signed >= _SIGN and living
         if parts or living != self._told or due:
-            self._keep_bounds(parts)
+            if not self._under_way:
+                self._keep_bounds(parts)
+            self._under_way = parts  # whatever fails now, the same bounds are sent again
             self._deliver(parts)
+            self._under_way = []
             self._told, self._signed = living, self._clock()
         return more
 
@@ -169,6 +178,8 @@ class Uploader:
             return
         body = b"".join(pack_upload(Upload(self._token, about, parts)))
         kind = {"Content-Type": UPLOAD}
+        if self._far and len(body) > _WORTH:
+            body, kind["Content-Encoding"] = zlib.compress(body, 1), "deflate"
         reply = self._store.gateway.http.send("POST", INGEST, body, kind, timeout=60.0)
         answer = json.loads(reply.body)
         self._take(answer["positions"])
@@ -210,16 +221,19 @@ class Uploader:
         except (OSError, ValueError, TypeError):
             parts = []
         again = [p for p in parts if p.writer in self._writers]
-        read = [found for p in again if (found := read_part(self._store.journal, p)) is not None]
-        if read:
-            self._deliver(read)
+        self._under_way = [
+            found for p in again if (found := read_part(self._store.journal, p)) is not None
+        ]
         self._resumed = True
 
     # -- until the end ---------------------------------------------------------------------------
 
     def left(self) -> bool:
         """Whether something waits that may be sent, the news that a writer has ended included."""
-        if objects_waiting(self._store.folder) or self._living() != self._told:
+        return self._living() != self._told or self._waiting()
+
+    def _waiting(self) -> bool:
+        if objects_waiting(self._store.folder):
             return True
         now = self._clock()
         return any(
@@ -263,7 +277,7 @@ class Uploader:
                 alone = not self._anybody()
                 if until_empty and (self._failures > 2 or isinstance(error, AccessDenied)):
                     return False
-                if alone and self._clock() - reached > _GIVE_UP:
+                if alone and (not self._waiting() or self._clock() - reached > _GIVE_UP):
                     return False
                 self._pause(error)
                 continue
@@ -289,12 +303,13 @@ class Uploader:
     def _fail(self, error: MlrunError, told: Callable[[str], None] | None) -> None:
         self._failures += 1
         self._error = str(error)
+        self._hopeless = isinstance(error, AccessDenied)
         self._tell()
         if told is not None:
             told(self._error)
 
     def _succeed(self) -> None:
-        self._failures, self._error = 0, self._objects.error
+        self._failures, self._error, self._hopeless = 0, self._objects.error, False
         self._tell()
 
     def _pause(self, error: MlrunError) -> None:
@@ -306,7 +321,9 @@ class Uploader:
 
     def _tell(self) -> None:
         """Write down what people want to know; only when it changed."""
-        about = {"error": self._error, "refused": self.refused()}
+        refused = self.refused()
+        hopeless = bool(refused) or self._hopeless
+        about = {"error": self._error, "refused": refused, "hopeless": hopeless}
         text = json.dumps(about)
         if text == self._said:
             return

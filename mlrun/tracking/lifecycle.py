@@ -174,6 +174,10 @@ def end_all(error: BaseException | None = None) -> None:
                 Exception
             ):  # the files stay as they are, and are sealed by who absorbs them
                 writer.close()
+        from mlrun.tracking.delivery import deliver_left
+
+        with suppress(Exception):  # it stays in the spool
+            deliver_left()
     finally:
         _ending = False
     if stopped is not None:

@@ -17,6 +17,7 @@ from mlrun.store import open_store
 from mlrun.tables import PARAMS
 from mlrun.tracking import current, lifecycle
 from mlrun.tracking.capture import attach, known_provenance
+from mlrun.tracking.delivery import begin as begin_delivery
 from mlrun.tracking.resume import find_stored, is_owned_elsewhere, load_row, near_ids
 from mlrun.tracking.run import Run
 from mlrun.tracking.runconfig import RunConfig, dict_of
@@ -211,8 +212,7 @@ def open_run(
     columns = _columns(said, found, owner, run.warn)
     with _usable(store):
         run.writer.record([*row.ops(columns, now_us()), *ops])
-        if store is not None and store.spools:
-            store.maybe_absorb()
+    begin_delivery(store, settings.finish_timeout)
     lifecycle.close_at_exit(run.writer)
     if not attached:
         lifecycle.opened(run)

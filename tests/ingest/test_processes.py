@@ -51,7 +51,7 @@ class World:
             state=folder / "state",
             environ={"MLRUN_RESERVE_BYTES": "1000000"},
         )
-        (folder / "state").mkdir()
+        (folder / "state").mkdir(exist_ok=True)
         self.gateway.start()
         self.url = self.gateway.url
         self.children: list[subprocess.Popen[bytes]] = []
@@ -103,11 +103,11 @@ class World:
         for child in self.children:
             child.kill()
             child.communicate()
-        self.gateway.stop()
         for spool in self.spools:
             end = time.monotonic() + 20
             while uploader_lives(spool) and time.monotonic() < end:
                 time.sleep(0.05)
+        self.gateway.stop()
 
 
 @pytest.fixture

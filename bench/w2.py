@@ -1,0 +1,254 @@
+"""W2: 100 runs in 4 client processes log 100,000 points a second into a gateway; another process asks what is visible.
+
+Open loop: every client has a timetable and keeps it whatever the gateway does; what it falls behind of is told. A probe
+logs the time every 50 ms in a process of its own, and a third process asks the gateway for it over HTTP all the time:
+the delay runs from before the probe's `log()` to the end of the first answer that had it. It is measured while the load
+runs, and on an idle gateway before. Last comes a burst: 5M points as fast as one process can, and how long they take.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from bench.children import ROOT
+from bench.figures import Figure, percentile
+from bench.rounds import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.figures import Options
+
+__all__ = ["run"]
+
+_CLIENTS, _RUNS, _KEYS = 4, 25, 10  # runs of a client, keys of a call
+_RATE = 100_000  # points a second, all clients together
+_EVERY = 0.05  # seconds between two probes
+_BOOT = f"import sys; sys.path.append({str(ROOT)!r}); from bench.children import main; main()"
+
+
+class _Client:
+    """A process of `bench` with the gateway's network, its spool on this host."""
+
+    def __init__(self, function: str, env: dict[str, str], **arguments: Any) -> None:
+        command = [sys.executable, "-P", "-c", _BOOT, f"bench.w2:{function}", json.dumps(arguments)]
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+
+    def answer(self) -> dict[str, Any]:
+        out, _ = self.process.communicate(timeout=900)
+        last = [line for line in out.splitlines() if line.startswith("@answer ")]
+        if not last:
+            raise RuntimeError(f"a client ended with {self.process.returncode}: {out[-500:]}")
+        found: dict[str, Any] = json.loads(last[-1].removeprefix("@answer "))
+        return found
+
+    def __enter__(self) -> _Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def run(options: Options) -> list[Figure]:
+    """Measure W2."""
+    from mlrun.testing.gatewayserver import GatewayServer
+
+    seconds = 5 if options.quick else 60
+    burst = 200_000 if options.quick else 5_000_000
+    state = options.folder / "state"
+    state.mkdir()
+    gateway = GatewayServer(
+        options.folder / "store", "--no-flight", "--log-level", "warning", state=state
+    )
+    with gateway:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MLRUN_")}
+        env = {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "XDG_STATE_HOME": str(state),
+            "MLRUN_QUIET": "1",
+            "MLRUN_SPOOL": str(options.folder / "spool"),
+        }
+        idle = _visible(env, gateway.url, "idle", 5 if options.quick else 15)
+        say(f"w2: idle: visible p95 {percentile(idle, 95):.0f} ms")
+        loaded, found = _load(env, gateway.url, seconds)
+        say(f"w2: loaded: visible p95 {percentile(loaded, 95):.0f} ms, {found}")
+        drained = _Client("burst", env, url=gateway.url, points=burst).answer()
+        say(f"w2: burst: {drained}")
+    stored = _count(options.folder / "store")
+    lost = found["points"] - stored["load"]
+    return [
+        Figure("visible through an idle gateway, p95", percentile(idle, 95), "ms", goal="<= 100"),
+        Figure("visible under load, p50", percentile(loaded, 50), "ms"),
+        Figure("visible under load, p95", percentile(loaded, 95), "ms", goal="<= 500"),
+        Figure("visible under load, max", max(loaded), "ms"),
+        Figure(
+            "points a second, held",
+            found["points"] / found["seconds"],
+            "/s",
+            goal=f">= {_RATE * 0.99:.0f}",
+        ),
+        Figure("log() of 10 metrics, p50 on the caller", found["p50"], "µs"),
+        Figure("log() of 10 metrics, p95 on the caller", found["p95"], "µs"),
+        Figure("clients behind their timetable, at most", found["behind"] * 1000, "ms"),
+        Figure("from the last point to its acknowledgement", found["drain"], "s"),
+        Figure("points lost", lost, "", goal="0"),
+        Figure("points dropped", found["dropped"], "", goal="0"),
+        Figure("burst: points logged a second", drained["logged"], "/s"),
+        Figure("burst: points acknowledged a second", drained["acknowledged"], "/s"),
+        Figure("burst: points lost", burst - stored["burst"], "", goal="0"),
+    ]
+
+
+def _visible(env: dict[str, str], url: str, name: str, seconds: float) -> list[float]:
+    with ExitStack() as stack:
+        start = time.monotonic() + 3.0
+        probe = stack.enter_context(
+            _Client("probe", env, url=url, name=name, start=start, seconds=seconds)
+        )
+        watch = stack.enter_context(
+            _Client("watch", env, url=url, name=name, until=start + seconds + 3)
+        )
+        began, seen = probe.answer()["began"], watch.answer()["seen"]
+    return _delays(began, seen)
+
+
+def _delays(began: list[float], seen: list[tuple[int, float]]) -> list[float]:
+    delays, at = [], 0
+    for step, begin in enumerate(began):
+        while at < len(seen) and seen[at][0] < step:
+            at += 1
+        if at == len(seen):
+            raise RuntimeError(f"{len(began) - step} probes were never seen")
+        delays.append((seen[at][1] - begin) * 1000)
+    return delays
+
+
+def _load(env: dict[str, str], url: str, seconds: float) -> tuple[list[float], dict[str, float]]:
+    start = time.monotonic() + 4.0
+    with ExitStack() as stack:
+        each = {"url": url, "start": start, "seconds": seconds, "rate": _RATE / _CLIENTS}
+        clients = [
+            stack.enter_context(_Client("load", env, client=i, **each)) for i in range(_CLIENTS)
+        ]
+        delays = _visible(env, url, "loaded", seconds)
+        found = [client.answer() for client in clients]
+    return delays, {
+        "points": sum(f["points"] for f in found),
+        "seconds": max(f["seconds"] for f in found),
+        "p50": percentile([f["p50"] for f in found], 50),
+        "p95": max(f["p95"] for f in found),
+        "behind": max(f["behind"] for f in found),
+        "drain": max(f["drain"] for f in found),
+        "dropped": sum(f["dropped"] for f in found),
+    }
+
+
+def _count(folder: Path) -> dict[str, int]:
+    import mlrun
+
+    found = mlrun.runs(
+        store=folder, where="labels.part is not missing", columns=["run_id", "labels"]
+    )
+    totals = {"load": 0, "burst": 0}
+    for run_id, labels in found.select("run_id", "labels").rows():
+        part = json.loads(labels)["part"]
+        rows = mlrun.metrics(run_id, store=folder)
+        totals[part] += rows.select("key", "step").n_unique()
+    return totals
+
+
+# -- in the children -------------------------------------------------------------------------------
+
+
+def _init(url: str, name: str, part: str | None = None) -> Any:
+    from mlrun.config import settings
+    from mlrun.store import open_store
+    from mlrun.tracking.start import About, open_run
+
+    known = settings(dbpath=url, project="w2", system_metrics=False, git=False, console=False)
+    labels = {"part": part} if part else None
+    return open_run(
+        open_store(url), known, About(name=name, labels=labels), run_id=name, resume="allow"
+    )
+
+
+def probe(url: str, name: str, start: float, seconds: float) -> dict[str, Any]:
+    """Log the number of a probe on a timetable."""
+    run_ = _init(url, name)
+    began = []
+    for step in range(int(seconds / _EVERY)):
+        time.sleep(max(0.0, start + step * _EVERY - time.monotonic()))
+        began.append(time.monotonic())
+        run_.log({"probe": float(step)}, step)
+    run_.finish()
+    return {"began": began}
+
+
+def watch(url: str, name: str, until: float) -> dict[str, Any]:
+    """Ask for the newest probe all the time."""
+    import mlrun
+
+    seen: list[tuple[int, float]] = []
+    while time.monotonic() < until:
+        start = seen[-1][0] + 1 if seen else 0
+        found = mlrun.metrics(name, keys=["probe"], start=start, store=url)
+        if found.height:
+            seen.append((found["step"].to_list()[-1], time.monotonic()))
+        time.sleep(0.01)
+    return {"seen": seen}
+
+
+def load(url: str, client: int, start: float, seconds: float, rate: float) -> dict[str, Any]:
+    """Log on a timetable: every call has ten keys, the runs take turns."""
+    runs = [_init(url, f"c{client}-r{i}", "load") for i in range(_RUNS)]
+    calls = int(seconds * rate / _KEYS)
+    data = {f"k{i}": float(i) for i in range(_KEYS)}
+    costs, behind = [], 0.0
+    clock = time.perf_counter
+    time.sleep(max(0.0, start - time.monotonic()))
+    for call in range(calls):
+        late = time.monotonic() - start - call * _KEYS / rate
+        if late < 0:
+            time.sleep(0.002)
+        else:
+            behind = max(behind, late)
+        begin = clock()
+        runs[call % _RUNS].log(data, call // _RUNS)
+        costs.append(clock() - begin)
+    taken = time.monotonic() - start
+    end = time.monotonic()
+    runs[0].store.deliver(120)
+    drain = time.monotonic() - end
+    for run_ in runs:
+        run_.finish()
+    return {
+        "points": calls * _KEYS,
+        "seconds": max(taken, seconds),
+        "p50": percentile(costs, 50) * 1e6,
+        "p95": percentile(costs, 95) * 1e6,
+        "behind": behind,
+        "drain": drain,
+        "dropped": sum(r.dropped for r in runs),
+    }
+
+
+def burst(url: str, points: int) -> dict[str, float]:
+    """Log as fast as possible, then wait until everything has arrived."""
+    run_ = _init(url, "burst", "burst")
+    data = {f"k{i}": float(i) for i in range(_KEYS)}
+    begin = time.monotonic()
+    for step in range(points // _KEYS):
+        run_.log(data, step)
+    logged = time.monotonic() - begin
+    run_.store.deliver(600)
+    taken = time.monotonic() - begin
+    run_.finish()
+    return {"logged": points / logged, "acknowledged": points / taken}
