@@ -119,3 +119,22 @@ def clickhouse_url(clickhouse: ClickHouseServer) -> Iterator[str]:
     url = clickhouse.database()
     yield url
     clickhouse.drop(url)
+
+
+@pytest.fixture(
+    params=[
+        "delta",
+        pytest.param(
+            "clickhouse", marks=[pytest.mark.clickhouse, pytest.mark.xdist_group("clickhouse")]
+        ),
+    ]
+)
+def series_url(
+    request: pytest.FixtureRequest, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Let a test run once with points in files, once with points in ClickHouse, wherever its stores are."""
+    if request.param == "delta":
+        return f"delta://{own_folder}/series"
+    url = str(request.getfixturevalue("clickhouse_url"))
+    monkeypatch.setenv("MLRUN_SERIES_URL", url)
+    return url

@@ -266,10 +266,12 @@ def _rows(
 
 
 def _append(store: Store, rows: Any) -> None:
+    from mlrun.contracts import CanGather
     from mlrun.series.rollups import build
     from mlrun.tables import METRICS, ROLLUPS
 
-    series: Any = store.series  # `gather` is an ability of the Delta store
+    series = store.series
     series.append(METRICS, rows)
     series.append(ROLLUPS, build(rows))
-    series.gather(ROLLUPS)  # the absorber's last step
+    if isinstance(series, CanGather):
+        series.gather(ROLLUPS)  # the absorber's last step

@@ -46,6 +46,7 @@ def points(ids: list[str]) -> pl.DataFrame:
     return mlrun.metrics(ids)
 
 
+@pytest.mark.usefixtures("series_url")
 def test_absorbing_moves_every_row_once_and_leaves_no_file() -> None:
     ids = logged()
     store = mlrun.open_store()
@@ -115,6 +116,7 @@ def _absorb_in(folder: str, times: int) -> None:
         absorb(mlrun.open_store(folder), wait=True)
 
 
+@pytest.mark.usefixtures("series_url")
 def test_two_absorbers_at_once_apply_everything_once() -> None:
     ids = logged(runs=5)
     store = mlrun.open_store()

@@ -14,6 +14,7 @@ from mlrun.errors import MlrunError, NotFound, QueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("series_url")
 TIME = pl.Datetime("us", "UTC")
 TEXT = pl.String
 RUNS: dict[str, Any] = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,9 @@ from mlrun.series.points import metrics
 from mlrun.series.rollups import build
 from mlrun.store import Store, open_store
 from mlrun.tables import METRICS, ROLLUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T0 = 1_700_000_000_000_000
 METHODS = ("minmaxlttb", "lttb", "minmax", "m4")
@@ -55,11 +58,12 @@ class Reads:
                 self.rows += found.num_rows
             return pa.RecordBatchReader.from_batches(found.schema, found.to_batches())
 
-        return SimpleNamespace(marks=view.marks, scan=scan)
+        return SimpleNamespace(marks=view.marks, scan=scan, waiting=getattr(view, "waiting", None))
 
 
 class Journal:
     findings: tuple[Any, ...] = ()
+    writers = ("w",)
 
     def __init__(self, rows: pa.Table) -> None:
         self._rows = rows
@@ -71,10 +75,11 @@ class Journal:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
-    url = f"delta://{tmp_path}/series"
+def store(tmp_path: Path, series_url: str) -> Iterator[Any]:
     (tmp_path / "journal").mkdir()
-    return SimpleNamespace(journal=tmp_path / "journal", series=Reads(storage_class(url)(url)))
+    series = storage_class(series_url)(series_url)
+    yield SimpleNamespace(journal=tmp_path / "journal", series=Reads(series))
+    series.close()
 
 
 def absorb(store: Any, rows: pa.Table, segment: int) -> None:

@@ -68,7 +68,7 @@ class Journal:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, series_url: str) -> Store:
     return open_store(tmp_path / "store")
 
 
@@ -302,7 +302,8 @@ def test_freed_files_are_looked_up_anew(store: Store, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(module.Sight, "rows", late)
     assert metrics(store, "r", "k")["step"].to_list() == list(range(10, 50))
-    assert freed[0]["files_freed"] == 4
+    if type(store.series).__name__ == "DeltaSeries":
+        assert freed[0]["files_freed"] == 4
 
 
 def test_a_snapshot_that_always_expires_is_told(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import mlrun
 from mlrun.contracts import CanRollUp, PointFilter
 from mlrun.errors import ConfigError, SnapshotExpired, StoreError, StoreVersionError
 from mlrun.registry import storage_class
 from mlrun.storage import clickhouse_compact, clickhouse_lazy, clickhouse_schema
+from mlrun.store import open_store
 from mlrun.tables import LOGS, METRICS, ROLLUPS
 from mlrun.testing.clickhouse import ClickHouseServer
 from mlrun.testing.series import SeriesConformance
@@ -384,6 +387,36 @@ def points_of(writer: str, first: int, rows: int, run: str = "r") -> pa.Table:
         "value": pa.array([float(s * s % 1009) for s in steps]),
         "writer": [writer] * rows, "seq": pa.array(steps, pa.int64()),
     }, schema=METRICS.schema)  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", ["step", "relative"])
+def test_a_chart_shows_points_that_wait_for_their_rollups(
+    clickhouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: str
+) -> None:
+    monkeypatch.setenv("MLRUN_SERIES_URL", clickhouse_url)
+    store = open_store(tmp_path / "store")
+    store.prepare()
+    series: Any = store.series
+    chance = random.Random(1)
+    first = 0
+    for number in range(1, 40):
+        if number % 7 == 0:  # a step is logged again, in the middle of what is rolled up
+            first -= 30
+        rows = points_of("w", first, count := chance.randrange(20, 400))
+        first += count
+        assert series.append(METRICS, rows, marks={"w": number})
+        if number % 13 == 0:
+            assert series.roll_up(least=1) > 0
+        if number % 5 == 0:
+            every = mlrun.metrics("r", "k", x=axis, last=True, store=store)
+            chart = mlrun.metrics("r", "k", x=axis, points=20, store=store)
+            assert chart.height <= 20
+            assert chart.join(every, on=["step", "value"], how="semi").height == chart.height
+            for end in (0, -1):
+                assert chart["step"][end] == every["step"][end]
+            assert chart["value"].max() == every["value"].max()
+            assert chart["value"].min() == every["value"].min()
+    assert mlrun.metrics("r", points=10, store=store)["key"].unique().to_list() == ["k"]
 
 
 def test_points_that_came_without_rollups_get_them_once(opened: Any) -> None:
