@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
-__all__ = ["suite_of"]
+__all__ = ["load", "suite_of"]
+
+
+def load(path: Path) -> ModuleType:
+    """Return a file of tests as a module of its own."""
+    name = f"suite_of_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def suite_of(path: Path, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -23,13 +35,7 @@ def suite_of(path: Path, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         LookupError: one of these names is not there.
     """
-    name = f"suite_of_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = {key: value for key, value in vars(module).items() if _is_collected(key, value)}
+    found = {key: value for key, value in vars(load(path)).items() if _is_collected(key, value)}
     if unknown := set(without) - set(found):
         raise LookupError(f"{path.name} has no {', '.join(sorted(unknown))}")
     return {key: value for key, value in found.items() if key not in without}
