@@ -10,7 +10,7 @@ from mlrun.journal.locks import try_lock
 from mlrun.journal.mapped import MappedSegment
 from mlrun.journal.reclog import Damage, read_log, seal_log
 from mlrun.journal.sealing import SegmentDamage
-from mlrun.journal.slots import probe_alive, read_owner, seal_points, tell_cut, where_of
+from mlrun.journal.slots import MIRRORED, probe_alive, read_owner, seal_points, tell_cut, where_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,10 @@ def _unrepaired(path: Path, damage: Damage) -> Finding:
 
 
 def _repaired(path: Path, seal: Callable[[Path, int], Iterator[Finding]]) -> list[Finding]:
-    """Seal the file while holding its slot; nothing where somebody else holds it."""
+    """Seal the file while holding its slot; nothing where somebody else holds it, or where only a gateway may."""
+    owner = read_owner(path.parent)
+    if owner is not None and owner.boot_id == MIRRORED:
+        return []
     lock = try_lock(path.parent / "lock")
     if lock is None:
         return []

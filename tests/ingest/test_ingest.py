@@ -12,8 +12,10 @@ import mlrun
 from mlrun.errors import MlrunError, StoreBusy, StoreUnreachable
 from mlrun.journal.absorb import absorb
 from mlrun.journal.files import list_numbers, list_slots
-from mlrun.journal.upload import Speaker, Upload, pack_upload
+from mlrun.journal.upload import START, Speaker, Upload, pack_upload
+from mlrun.journal.uploadcut import cut_slot
 from mlrun.journal.uploader import Uploader
+from mlrun.journal.verify import verify_journal
 from mlrun.journal.writer import Writer
 from tests.ingest.conftest import House, run_ops, send_all
 
@@ -197,6 +199,56 @@ def test_a_writer_that_died_is_lost_at_once(house: House) -> None:
     send_all(uploader)
     send_all(uploader)
     assert state(house, "r") == "lost"
+
+
+def test_repairs_leave_open_files_of_a_silent_writer_alone(house: House) -> None:
+    spool, uploader = house.spool()
+    writer = Writer.open(spool.journal)
+    writer.record(run_ops("r", writer))
+    channel = writer.channel("p", "r")
+    channel.log({"loss": 1.0}, 0)
+    writer.text("p", "r", [(0, "stdout", "zero")])
+    send_all(uploader)
+    house.kill()
+    verify_journal(house.store.journal, repair=True)
+    absorb(house.store, wait=True)
+    house.begin()
+    channel.log({"loss": 1.0}, 1)
+    writer.text("p", "r", [(1, "stdout", "one")])
+    writer.close()
+    send_all(uploader)
+    assert steps(house, "r") == [0, 1]
+    assert mlrun.logs("r", store=house.store)["line"].to_list() == ["zero", "one"]
+
+
+def test_a_poisoned_upload_harms_its_sender_only(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two uploads are committed together, and the store takes one of them only."""
+    assert house.ingest is not None
+    bodies = []
+    for name in ("good", "bad"):
+        spool, _ = house.spool(name)
+        writer = Writer.open(spool.journal)
+        writer.record(run_ops(name, writer))
+        parts = cut_slot(writer.folder / writer.name, START, 1 << 20).parts
+        about = {writer.name: Speaker(1, "host", True)}
+        bodies.append(b"".join(pack_upload(Upload("x" * 32, about, parts))))
+        writer.close()
+    real = house.store.records.apply
+
+    def apply(ops: Any, **options: Any) -> None:
+        if any(op[2].get("run_id") == "bad" for op in ops):
+            raise ValueError("no store takes this")
+        real(ops, **options)
+
+    monkeypatch.setattr(house.store.records, "apply", apply)
+    with house.ingest._changed:
+        answers = [house.ingest.offer(house.caller, body) for body in bodies]
+    assert answers[0].result(30)["refused"] == {}
+    with pytest.raises(StoreBusy):
+        answers[1].result(30)
+    assert state(house, "good") == "running"
 
 
 def test_two_spools_may_write_to_one_run(house: House) -> None:
