@@ -6,6 +6,8 @@ it to find out: half a second, paid by the first question of a process. Buffers 
 
 from __future__ import annotations
 
+from array import array
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["arrow_of", "batch_of", "empty", "indices", "numbers"]
 
+_FEW = 32  # values
+
 
 def arrow_of(values: Sequence[Any]) -> pa.Array:
     """Return integers (and booleans), floats or texts, each with None among them, as int64, float64 or string."""
+    if len(values) <= _FEW and (found := _few(values)) is not None:
+        return found
     known = np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
     some = values if known.all() else [v for v in values if v is not None]
     if not some:
@@ -31,6 +37,28 @@ def arrow_of(values: Sequence[Any]) -> pa.Array:
     plain = np.zeros(len(values), dtype=kind)
     plain[known] = np.array(some, dtype=kind)
     return pa.Array.from_buffers(arrow, len(values), [validity, pa.py_buffer(plain)])
+
+
+def _few(values: Sequence[Any]) -> pa.Array | None:
+    """Do the same without numpy, which takes longer than SQLite for a row; None if it is not that simple."""
+    kinds = {type(v) for v in values}
+    if len(kinds) != 1:
+        return None
+    [kind] = kinds
+    if kind is str:
+        encoded = [v.encode() for v in values]
+        ends = array("i", accumulate(map(len, encoded), initial=0))
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+        return pa.Array.from_buffers(pa.string(), len(values), buffers)
+    if kind in (int, bool):
+        return pa.Array.from_buffers(
+            pa.int64(), len(values), [None, pa.py_buffer(array("q", values))]
+        )
+    if kind is float:
+        return pa.Array.from_buffers(
+            pa.float64(), len(values), [None, pa.py_buffer(array("d", values))]
+        )
+    return pa.nulls(len(values)) if kind is type(None) else None
 
 
 def _bits(known: np.ndarray[Any, Any]) -> pa.Buffer:

@@ -24,6 +24,7 @@ BUSY_SECONDS = 30
 # Rows of one Arrow batch. The driver takes a column's type from its first batch; what is read in more than one batch is
 # headed by a row that has the right types, see `sqlite_read`.
 _BATCH_ROWS = "65536"
+_FEW_VALUES = 1000
 _FEW_ROWS = "4096"  # the driver makes room for a whole batch in every column
 # The file is read through the kernel's page cache, without a copy, where mapping is safe.
 _MMAP_BYTES = 1 << 35
@@ -276,7 +277,12 @@ class ADBCConnection:
                 statement.execute_update()
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return _tuples(self.arrow(sql, params))
+        try:
+            return _tuples(self.arrow(sql, params, few=True))  # nearly all are a row or two
+        except StoreError as error:
+            if "Type mismatch" not in str(error):
+                raise
+            return _tuples(self.arrow(sql, params))  # a column that was empty for thousands of rows
 
     def each(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         from .sqlite_arrays import batch_of
@@ -285,7 +291,7 @@ class ADBCConnection:
             return []
         with self._told():
             batch = batch_of([(value,) for value in values])
-        return _tuples(self.arrow(sql, batch))
+        return _tuples(self.arrow(sql, batch, few=len(values) < _FEW_VALUES))
 
     def arrow(
         self, sql: str, params: Sequence[Any] | pa.RecordBatch = (), *, few: bool = False

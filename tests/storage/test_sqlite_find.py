@@ -121,9 +121,9 @@ def _steps(view: Any, monkeypatch: pytest.MonkeyPatch, **query: Any) -> int:
     for verb in ("arrow", "rows"):
         call = getattr(type(connection), verb)
 
-        def counting(self: Any, sql: str, *rest: Any, call: Any = call) -> Any:
+        def counting(self: Any, sql: str, *rest: Any, call: Any = call, **more: Any) -> Any:
             counted.append(sql)
-            return call(self, sql, *rest)
+            return call(self, sql, *rest, **more)
 
         monkeypatch.setattr(type(connection), verb, counting)
     view.find(RunQuery(**query))
