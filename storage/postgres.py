@@ -40,7 +40,8 @@ class PostgresRecords:
     """Meets the law of `mlrun.contracts.Records`, and CanLookup, CanCheck, CanMigrate, CanSync.
 
     Transactions survive a killed process, and a power failure too unless the server was told otherwise. Every call
-    needs the network and pyarrow, so that the end of a run leaves its records to an absorber beside it (`remote`).
+    needs the network, so that the end of a run leaves its records to an absorber beside it (`remote`). `lookup` and
+    `marks` load no pyarrow; everything else does.
 
     Args:
         url: `postgresql://[user[:password]@][host][:port]/database[?options]`, as libpq takes it. A password may be
@@ -128,22 +129,16 @@ class PostgresRecords:
                 view.end()
 
     def lookup(self, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rows that match every column of `key`, as plain dicts (timestamps as int microseconds)."""
-        from .postgres_read import scan
+        """Return the rows that match every column of `key`, as plain dicts, without pyarrow."""
+        from .postgres_lookup import lookup
 
         if unknown := set(key) - set(table.names):
             raise SchemaMismatch.of(table.name, unknown=unknown)
         with self._reading() as connection:
-            found = scan(connection, table, None, {c: [v] for c, v in key.items()}, {})
-        columns = [
-            column.cast("int64") if table.column(name).type == "timestamp" else column
-            for name, column in zip(table.names, found.columns, strict=True)
-        ]
-        rows = zip(*(c.to_pylist() for c in columns), strict=True)
-        return [dict(zip(table.names, row, strict=True)) for row in rows]
+            return lookup(connection, table, key)
 
     def marks(self) -> dict[str, Mark]:
-        """Return the high-water mark of every journal writer."""
+        """Return the high-water mark of every journal writer, without pyarrow."""
         with self._reading() as connection:
             return read_marks(connection)
 

@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from mlrun.credentials import with_secrets, without_secrets
 from mlrun.errors import CorruptStore, SchemaMismatch, StoreClosed, StoreError
 
+from .arrowrows import Row, StreamError, read_rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -88,9 +90,16 @@ class Connection:
             return int(statement.execute_update())
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a query."""
-        found = self.arrow(sql, params)
-        return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
+        """Run a query; without pyarrow, unless a parameter is a list. Times come as int microseconds then."""
+        if any(isinstance(p, Listed) for p in params):
+            found = self.arrow(sql, params)
+            return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
+        with self._statement(sql, params) as statement:
+            handle, _ = statement.execute_query()
+            try:
+                return read_rows(handle.address)
+            except StreamError as error:
+                raise _error(str(error), None, self.shown) from error
 
     def arrow(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """Run a query; types are those of PostgreSQL, without what the driver says of them."""
@@ -135,11 +144,18 @@ class Connection:
     def _statement(self, sql: str, params: Sequence[Any]) -> Iterator[Any]:
         with self._told():
             statement = self._adbc.AdbcStatement(self._connection)
+            row = None  # lives until the statement is closed
             try:
                 statement.set_sql_query(sql)
-                if params:
+                if any(isinstance(p, Listed) for p in params):
                     statement.prepare()
                     statement.bind(*_batch(params).__arrow_c_array__()[::-1])
+                elif params:
+                    row = Row(params)
+                    statement.prepare()
+                    array, schema = self._adbc.ArrowArrayHandle(), self._adbc.ArrowSchemaHandle()
+                    row.move_to(array.address, schema.address)
+                    statement.bind(array, schema)
                 yield statement
             finally:
                 statement.close()

@@ -88,6 +88,22 @@ def test_the_end_of_a_run_waits_for_no_server(url: str, python: Any) -> None:
     pytest.fail("the run did not arrive within half a minute")
 
 
+def test_a_run_is_resumed_without_loading_frames(url: str, python: Any) -> None:
+    run_id = python(SCRIPT).stdout.rsplit(None, 1)[1]
+    open_store().flush_records()
+    script = """
+        import sys, mlrun
+        from mlrun.store import open_store
+        from mlrun.tables import RUNS
+        with mlrun.init(project="p", id=sys.argv[1], resume="must") as run:
+            run.log({"loss": 2.0})
+        records = open_store().records
+        assert records.marks() and records.lookup(RUNS, {"run_id": run.id})[0]["name"] == "a"
+        print(sorted({"pyarrow", "polars", "numpy"} & set(sys.modules)))
+    """
+    assert python(script, run_id).stdout.strip() == "[]"
+
+
 def test_tracking_goes_on_while_the_server_is_away(
     own_folder: Path, python: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
