@@ -15,8 +15,6 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +41,9 @@ _INSERT = re.compile(
     rb"\s*INSERT\s+INTO\s+(?P<target>.+?)\s+(?P<select>SELECT\s.+?\s)?FORMAT\s+(?P<format>\w+)[ \t]*\r?\n",
     re.IGNORECASE | re.DOTALL,
 )
+_NAMED = re.compile(rb'\bname="([^"]*)"')
+_NEAR = 4  # differences: with more, another session is opened
+_KEPT = 16  # idle sessions
 _HEAD = 1 << 16  # an insert's statement is shorter
 _INPUT = re.compile(r"\binput\s*\(", re.IGNORECASE)
 
@@ -52,30 +53,36 @@ class Engine:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._idle: list[tuple[Any, dict[str, str]]] = []
+        self._idle: list[
+            tuple[Any, dict[str, str]]
+        ] = []  # with the settings, and the database as ""
         self._lock = threading.Lock()
 
     @contextmanager
     def session(self, database: str, settings: Mapping[str, str]) -> Iterator[Any]:
-        """Lend a session in which a database and settings hold."""
+        """Lend a session in which a database and settings hold: the one that lacks least of it."""
+        wanted = {**settings, "": database}
         with self._lock:
-            session, held = self._idle.pop() if self._idle else (None, {})
-        if session is None:
-            connect: Any = chdb.connect
-            session = connect(self._path)
-        session.query(f"USE {_name(database)}", "Null")
-        for name in set(held) - set(settings):
+            near = min(
+                self._idle, key=lambda pair: len(wanted.items() ^ pair[1].items()), default=None
+            )
+            if near is not None and len(wanted.items() ^ near[1].items()) <= _NEAR:
+                self._idle.remove(near)
+            else:
+                near = None
+        connect: Any = chdb.connect
+        session, held = near or (connect(self._path), {})
+        for name in held.keys() - wanted.keys():
             session.query(f"SET {name} = DEFAULT", "Null")
-            del held[name]
-        for name, value in settings.items():
+        for name, value in wanted.items():
             if held.get(name) != value:
-                session.query(f"SET {name} = {_text(value)}", "Null")
-                held[name] = value
+                told = f"SET {name} = {_text(value)}" if name else f"USE {_name(value)}"
+                session.query(told, "Null")
         try:
             yield session
         finally:
             with self._lock:
-                self._idle.append((session, held))
+                self._idle = [*self._idle[-_KEPT:], (session, wanted)]
 
 
 def _name(word: str) -> str:
@@ -126,14 +133,14 @@ def _summary(result: Any) -> dict[str, str]:
 
 def _fields(kind: str, body: bytes) -> dict[str, str]:
     """Return the fields of a form."""
-    head = f"Content-Type: {kind}\r\n\r\n".encode()
-    form = BytesParser(policy=HTTP).parsebytes(head + body)
-    parts = form.iter_parts()
-    return {str(p.get_param("name", header="content-disposition")): _content(p) for p in parts}
-
-
-def _content(part: Any) -> str:
-    return bytes(part.get_payload(decode=True)).decode()
+    border = b"--" + kind.partition("boundary=")[2].strip('"').encode()
+    found = {}
+    for part in body.split(b"\r\n" + border):
+        head, _, content = part.partition(b"\r\n\r\n")
+        named = _NAMED.search(head)
+        if named:
+            found[named[1].decode()] = content.decode()
+    return found
 
 
 class Handler(BaseHTTPRequestHandler):
