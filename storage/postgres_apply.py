@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Mark
-from mlrun.errors import MarkConflict, SchemaMismatch
+from mlrun.errors import SchemaMismatch
 from mlrun.ids import now_us
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, TAGS
+from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, TAGS
 
 from .postgres_arrays import columns_of, listed, unnest
 from .postgres_fold import MERGE, SUMMARY_KINDS, folded
-from .postgres_schema import KEYED, KINDS, VALUED, conflict, name
+from .postgres_schema import KINDS, VALUED, conflict
 from .recordplan import LABELS, decoded
+from .recordshape import KEY, KEYED, RUN_ID, name
+from .recordwrite import compare_marks, read_marks, texts_to_number, write_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +37,6 @@ __all__ = [
     "read_marks",
 ]
 
-_RUN_ID, _KEY = PARAMS.key
 _LATEST = 1 << 61  # of a time, in microseconds: differences of two must fit 64 bits
 # jsonb where it gives the text back as it was, else the text too
 VALUE_DOC = "case when pg_input_is_valid(u.value, 'jsonb') then u.value::jsonb end as doc offset 0"
@@ -54,17 +55,11 @@ def apply(
 ) -> None:
     """Do planned steps inside a transaction that has begun, and in which nobody else writes."""
     if expected:
-        _compare(connection, expected)
-    rids, kids = _numbers(connection, steps, summaries)
-    for kind, table, *rest in steps:
-        if kind == "put":
-            _put(connection, table, rest[0], rest[1], rids, kids)
-        elif kind == "labels":
-            _put_labels(connection, rest[0])
-        elif kind == "del":
-            _delete(connection, table, *rest)
-        else:
-            _register(connection, *rest)
+        compare_marks(connection, expected)
+    runs, keys = texts_to_number(steps, summaries)
+    rids = numbers_of(connection, "runs", runs)
+    kids = numbers_of(connection, "keys", keys)
+    write_steps(steps, _Writer(connection, rids, kids))
     if summaries:
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in folded(summaries)]
         connection.execute(MERGE, columns_of(rows, SUMMARY_KINDS))
@@ -73,10 +68,25 @@ def apply(
         connection.execute(_SET_MARKS, columns_of(rows, _MARK_KINDS))
 
 
-def read_marks(connection: Connection) -> dict[str, Mark]:
-    """Return all marks."""
-    columns = ", ".join(name(f) for f in Mark._fields)
-    return {r[0]: Mark(*r[1:]) for r in connection.rows(f"select writer, {columns} from marks")}
+class _Writer:
+    """Writes steps; see `StepWriter`."""
+
+    def __init__(
+        self, connection: Connection, rids: Mapping[str, int], kids: Mapping[str, int]
+    ) -> None:
+        self._connection, self._rids, self._kids = connection, rids, kids
+
+    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        _put(self._connection, table, columns, rows, self._rids, self._kids)
+
+    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        _put_labels(self._connection, labels)
+
+    def delete(self, table: Table, key: Row) -> None:
+        _delete(self._connection, table, key)
+
+    def register(self, row: Row) -> None:
+        _register(self._connection, row)
 
 
 def lookup_numbers(connection: Connection, table: str, texts: Iterable[str]) -> dict[str, int]:
@@ -118,33 +128,8 @@ def put_statement(table: Table, columns: Sequence[str], rows: str) -> str:
     )
 
 
-_NUMBERED = {"runs": ("rid", _RUN_ID), "keys": ("kid", name(_KEY))}
+_NUMBERED = {"runs": ("rid", RUN_ID), "keys": ("kid", name(KEY))}
 _MARK_KINDS = ("text", *("int8" for _ in Mark._fields))
-
-
-def _compare(connection: Connection, expected: Mapping[str, Mark]) -> None:
-    stored = read_marks(connection)
-    for writer, mark in expected.items():
-        if stored.get(writer, Mark()) != mark:
-            raise MarkConflict(
-                f"writer {writer}: stored {stored.get(writer, Mark())}, expected {mark}"
-            )
-
-
-def _numbers(
-    connection: Connection, steps: Sequence[Step], summaries: Sequence[Sequence[Any]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return rid and kid of every run and key that is written, making those that are new."""
-    runs = {str(row[0]) for row in summaries}
-    keys = {str(row[1]) for row in summaries}
-    for kind, table, *rest in steps:
-        if kind == "put" and table in (*KEYED, TAGS):
-            runs.update(row[0] for row in rest[1])
-            if table in KEYED:
-                keys.update(row[1] for row in rest[1])
-        elif kind == "labels":
-            runs.update(rest[0])
-    return numbers_of(connection, "runs", runs), numbers_of(connection, "keys", keys)
 
 
 def _put(
@@ -255,9 +240,9 @@ def _delete(connection: Connection, table: Table, key: Row) -> None:
         kind = KINDS[table.column(column).type]
         values.append(bool(value) if kind == "bool" and value is not None else value)
         hole = f"${len(values)}::{kind}"
-        if table in (*KEYED, TAGS) and column == _RUN_ID:
+        if table in (*KEYED, TAGS) and column == RUN_ID:
             terms.append(f"rid = (select rid from runs where digest(run_id) = digest({hole}))")
-        elif table in KEYED and column == _KEY:
+        elif table in KEYED and column == KEY:
             terms.append(f"kid = (select kid from keys where digest(key) = digest({hole}))")
         elif table in VALUED and column == "value":
             terms.append(f"coalesce(raw, value::text) is not distinct from {hole}")

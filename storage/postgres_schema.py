@@ -35,6 +35,7 @@ from mlrun.tables import (
 
 from .postgres_connect import SCHEMA
 from .recordplan import LABELS, RECORDS
+from .recordshape import BY_RID, KEY, KEYED, RUN_ID, VISIBLE, name, source as shared_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,15 +66,11 @@ __all__ = [
 
 VERSION = 2
 HEAD = 200  # characters of a text that an index holds
-KEYED = (PARAMS, RESULTS, SUMMARIES)
 VALUED = (PARAMS, RESULTS, LABELS)  # tables whose rows hold a JSON value
 KINDS = {
     "string": "text", "json": "text", "float64": "float8", "int64": "int8", "timestamp": "int8", "bool": "bool",
 }  # fmt: skip
 INDEXED = ("state", "name", "parent", "group")  # run columns that have an index of their own
-_BY_RID = (*KEYED, TAGS)
-_RUN_ID, _KEY = PARAMS.key
-_VISIBLE = "present and parent is null and archived_at is null and deleted_at is null"
 _FUNCTIONS = (
     # doubled backslashes make the cast take the bytes as they are
     r"""create function digest(text) returns bytea language sql immutable strict parallel safe
@@ -103,11 +100,6 @@ _FUNCTIONS = (
 )
 
 
-def name(word: str) -> str:
-    """Return an SQL identifier."""
-    return '"' + word.replace('"', '""') + '"'
-
-
 def head(expression: str) -> str:
     """Return what indexes hold of a text; its collation is the column's."""
     return f"left({expression}, {HEAD})"
@@ -122,19 +114,19 @@ def _tables() -> list[str]:
     """Return the statements that make the tables."""
     text = 'text collate "C" not null'
     made = [
-        f"create table keys (kid int generated always as identity primary key, {name(_KEY)} {text})",
-        f"create unique index keys_key on keys (digest({name(_KEY)}))",
+        f"create table keys (kid int generated always as identity primary key, {name(KEY)} {text})",
+        f"create unique index keys_key on keys (digest({name(KEY)}))",
     ]
-    columns = [_declare(c, required=c.name == _RUN_ID) for c in RUNS.columns]
+    columns = [_declare(c, required=c.name == RUN_ID) for c in RUNS.columns]
     made.append(
         "create table runs (rid int generated always as identity primary key, "
         f"present bool not null default false, {', '.join(columns)})"
     )
     made.append(f"create unique index runs_key on runs ({conflict(RUNS)})")
-    for table in (*_BY_RID, LABELS):
+    for table in (*BY_RID, LABELS):
         made += _by_rid(table)
     for table in RECORDS.values():
-        if table is not RUNS and table not in _BY_RID:
+        if table is not RUNS and table not in BY_RID:
             made += _plain(table)
     numbers = ", ".join(f"{name(f)} int8 not null" for f in Mark._fields)
     made.append(f'create table marks (writer text collate "C" primary key, {numbers})')
@@ -154,9 +146,9 @@ def _plain(table: Table) -> list[str]:
 
 
 def _by_rid(table: Table) -> list[str]:
-    short = {_RUN_ID: "rid int not null"}
+    short = {RUN_ID: "rid int not null"}
     if table is not TAGS:
-        short[_KEY] = "kid int not null"
+        short[KEY] = "kid int not null"
     if table in VALUED:
         short["value"] = 'value jsonb, raw text collate "C", check (num_nonnulls(value, raw) > 0)'
     columns = [short.get(c.name) or _declare(c, required=not c.nullable) for c in table.columns]
@@ -189,9 +181,9 @@ def indexes(table: Table) -> dict[str, str]:
     elif table is TAGS:
         made["tags_tag"] = "tags (digest(tag), rid)"
     elif table is RUNS:
-        made["runs_id"] = f"runs (({head(_RUN_ID)}))"
-        made["runs_newest"] = f"runs (started_at) where {_VISIBLE}"
-        made["runs_project"] = f"runs (({head('project')}), started_at) where {_VISIBLE}"
+        made["runs_id"] = f"runs (({head(RUN_ID)}))"
+        made["runs_newest"] = f"runs (started_at) where {VISIBLE}"
+        made["runs_project"] = f"runs (({head('project')}), started_at) where {VISIBLE}"
         made["runs_started"] = "runs (started_at)"
         for column in INDEXED:
             made[f"runs_{column}"] = (
@@ -208,19 +200,10 @@ def indexes(table: Table) -> dict[str, str]:
 
 def source(table: Table) -> tuple[dict[str, str], str]:
     """Return how a logical table is read: expression of every column, and what stands behind `from`."""
-    expressions = {c.name: f"t.{name(c.name)}" for c in table.columns}
-    if table is RUNS:
-        return expressions, "runs t where t.present"
-    if table not in _BY_RID:
-        return expressions, f"{table.name} t where true"
-    expressions[_RUN_ID] = f"r.{name(_RUN_ID)}"
-    joins = f"{table.name} t join runs r on r.rid = t.rid"
-    if table in KEYED:
-        expressions[_KEY] = f"k.{name(_KEY)}"
-        joins += " join keys k on k.kid = t.kid"
+    expressions, behind = shared_source(table)
     if table in VALUED:
         expressions["value"] = "coalesce(t.raw, t.value::text)"
-    return expressions, f"{joins} where true"
+    return expressions, behind
 
 
 def lock(connection: Connection) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Mark
-from mlrun.errors import MarkConflict, SchemaMismatch, StoreError
+from mlrun.errors import SchemaMismatch, StoreError
 from mlrun.ids import now_us
-from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, PARAMS, RUNS, SUMMARIES, TAGS
+from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, SUMMARIES, TAGS
 
 from .recordplan import decoded
+from .recordshape import KEY, KEYED, RUN_ID, name
+from .recordwrite import compare_marks, read_marks, texts_to_number, write_steps
 from .sqlite_memory import remembered
-from .sqlite_schema import KEYED, conflict, name
+from .sqlite_schema import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,17 +35,11 @@ def apply(
 ) -> None:
     """Do planned steps inside a transaction that has begun."""
     if expected:
-        _compare(connection, expected)
-    rids, kids = _numbers(connection, steps, summaries)
-    for kind, table, *rest in steps:
-        if kind == "put":
-            _put(connection, table, rest[0], rest[1], rids, kids)
-        elif kind == "labels":
-            put_labels(connection, rest[0])
-        elif kind == "del":
-            _delete(connection, table, *rest)
-        else:
-            _register(connection, *rest)
+        compare_marks(connection, expected)
+    runs, keys = texts_to_number(steps, summaries)
+    rids = numbers_of(connection, RUNS.name, "rid", RUN_ID, runs)
+    kids = numbers_of(connection, "keys", "kid", KEY, keys)
+    write_steps(steps, _Writer(connection, rids, kids))
     if summaries:
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in summaries]
         connection.executemany(_MERGE, rows)
@@ -54,10 +50,25 @@ def apply(
         )
 
 
-def read_marks(connection: Connection) -> dict[str, Mark]:
-    """Return all marks."""
-    columns = ", ".join(name(f) for f in Mark._fields)
-    return {r[0]: Mark(*r[1:]) for r in connection.rows(f"select writer, {columns} from marks")}
+class _Writer:
+    """Writes steps; see `StepWriter`."""
+
+    def __init__(
+        self, connection: Connection, rids: Mapping[str, int], kids: Mapping[str, int]
+    ) -> None:
+        self._connection, self._rids, self._kids = connection, rids, kids
+
+    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        _put(self._connection, table, columns, rows, self._rids, self._kids)
+
+    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        put_labels(self._connection, labels)
+
+    def delete(self, table: Table, key: Row) -> None:
+        _delete(self._connection, table, key)
+
+    def register(self, row: Row) -> None:
+        _register(self._connection, row)
 
 
 def top_of(connection: Connection) -> int:
@@ -68,32 +79,6 @@ def top_of(connection: Connection) -> int:
         return int(top)
 
     return remembered(connection, "top", find)
-
-
-def _compare(connection: Connection, expected: Mapping[str, Mark]) -> None:
-    stored = read_marks(connection)
-    for writer, mark in expected.items():
-        if stored.get(writer, Mark()) != mark:
-            raise MarkConflict(
-                f"writer {writer}: stored {stored.get(writer, Mark())}, expected {mark}"
-            )
-
-
-def _numbers(
-    connection: Connection, steps: Sequence[Step], summaries: Sequence[Sequence[Any]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return rid and kid of every run and key that is written, making those that are new."""
-    runs = {str(row[0]) for row in summaries}
-    keys = {str(row[1]) for row in summaries}
-    for kind, table, *rest in steps:
-        if kind == "put" and table in (*KEYED, TAGS):
-            runs.update(row[0] for row in rest[1])
-            if table in KEYED:
-                keys.update(row[1] for row in rest[1])
-    return (
-        numbers_of(connection, RUNS.name, "rid", RUNS.key[0], runs),
-        numbers_of(connection, "keys", "kid", PARAMS.key[1], keys),
-    )
 
 
 def numbers_of(
@@ -147,10 +132,8 @@ def _put(
 
 def put_labels(connection: Connection, labels: Mapping[str, Mapping[str, str]]) -> None:
     """Replace the labels of runs, given as JSON by key."""
-    rids = numbers_of(connection, RUNS.name, "rid", RUNS.key[0], labels)
-    kids = numbers_of(
-        connection, "keys", "kid", PARAMS.key[1], {k for some in labels.values() for k in some}
-    )
+    rids = numbers_of(connection, RUNS.name, "rid", RUN_ID, labels)
+    kids = numbers_of(connection, "keys", "kid", KEY, {k for some in labels.values() for k in some})
     connection.executemany("delete from labels where rid = ?", [(rid,) for rid in rids.values()])
     rows = []
     for run_id, some in labels.items():
@@ -198,9 +181,9 @@ def _delete(connection: Connection, table: Table, key: Row) -> None:
     terms, values = [], []
     for column, value in key.items():
         term = f"{name(column)} is ?"
-        if table in (*KEYED, TAGS) and column == RUNS.key[0]:
+        if table in (*KEYED, TAGS) and column == RUN_ID:
             term = "rid = (select rid from runs where run_id = ?)"
-        elif table in KEYED and column == PARAMS.key[1]:
+        elif table in KEYED and column == KEY:
             term = "kid = (select kid from keys where key = ?)"
         terms.append(term)
         values.append(value)

@@ -35,6 +35,7 @@ from mlrun.tables import (
 )
 
 from .recordplan import LABELS, RECORDS
+from .recordshape import BY_RID, KEY, KEYED, RUN_ID, VISIBLE, name, source
 from .sqlite_connect import open_uri, transaction
 
 if TYPE_CHECKING:
@@ -62,17 +63,7 @@ __all__ = [
 VERSION = 3
 _APPLICATION_ID = 0x6D6C7231
 
-KEYED = (PARAMS, RESULTS, SUMMARIES)
-_BY_RID = (*KEYED, TAGS)
 _SQL_TYPES = {"string": "text", "json": "text", "float64": "real"}
-_RUN_ID, _KEY = PARAMS.key
-# runs that a list shows when it is not asked for more: indexes hold only these
-VISIBLE = "present and parent is null and archived_at is null and deleted_at is null"
-
-
-def name(word: str) -> str:
-    """Return an SQL identifier."""
-    return '"' + word.replace('"', '""') + '"'
 
 
 def _declare(column: Column, *, required: bool) -> str:
@@ -82,15 +73,15 @@ def _declare(column: Column, *, required: bool) -> str:
 
 def _tables() -> list[str]:
     """Return the statements that make the tables."""
-    made = [f"create table keys (kid integer primary key, {name(_KEY)} text not null unique)"]
-    columns = [_declare(c, required=c.name == _RUN_ID) for c in RUNS.columns]
+    made = [f"create table keys (kid integer primary key, {name(KEY)} text not null unique)"]
+    columns = [_declare(c, required=c.name == RUN_ID) for c in RUNS.columns]
     made.append(
         f"create table {RUNS.name} (rid integer primary key, {columns[0]} unique, "
         f"present integer not null default 0, {', '.join(columns[1:])})"
     )
-    for table in (*_BY_RID, LABELS):
-        short = {_RUN_ID: "rid integer not null"} | (
-            {} if table is TAGS else {_KEY: "kid integer not null"}
+    for table in (*BY_RID, LABELS):
+        short = {RUN_ID: "rid integer not null"} | (
+            {} if table is TAGS else {KEY: "kid integer not null"}
         )
         columns = [short.get(c.name) or _declare(c, required=not c.nullable) for c in table.columns]
         key = ", ".join(_short(c, table) for c in table.key)
@@ -98,7 +89,7 @@ def _tables() -> list[str]:
             f"create table {table.name} ({', '.join(columns)}, primary key ({key})) without rowid"
         )
     for table in RECORDS.values():
-        if table is not RUNS and table not in _BY_RID:
+        if table is not RUNS and table not in BY_RID:
             made += _plain(table)
     numbers = ", ".join(f"{name(f)} integer not null" for f in Mark._fields)
     made.append(f"create table marks (writer text primary key, {numbers}) without rowid")
@@ -115,16 +106,16 @@ def _plain(table: Table) -> list[str]:
 
 
 def _short(column: str, table: Table) -> str:
-    if column == _RUN_ID:
+    if column == RUN_ID:
         return "rid"
-    return "kid" if column == _KEY and table is not TAGS else name(column)
+    return "kid" if column == KEY and table is not TAGS else name(column)
 
 
 def conflict(table: Table) -> str:
     """Return the expressions that are unique in a table: its key, where a missing part is like any other value."""
     if table is RUNS:
-        return name(_RUN_ID)
-    if table in (*_BY_RID, LABELS):
+        return name(RUN_ID)
+    if table in (*BY_RID, LABELS):
         return ", ".join(_short(c, table) for c in table.key)
     return ", ".join(
         f"ifnull({name(c)}, '')" if table.column(c).nullable else name(c) for c in table.key
@@ -158,21 +149,6 @@ def indexes(table: Table) -> dict[str, str]:
     elif table is AUDIT:
         made["audit_time"] = "audit (time)"
     return made
-
-
-def source(table: Table) -> tuple[dict[str, str], str]:
-    """Return how a logical table is read: expression of every column, and what stands behind `from`."""
-    expressions = {c.name: f"t.{name(c.name)}" for c in table.columns}
-    if table is RUNS:
-        return expressions, "runs t where t.present"
-    if table not in _BY_RID:
-        return expressions, f"{table.name} t where true"
-    expressions[_RUN_ID] = f"r.{name(_RUN_ID)}"
-    joins = f"{table.name} t join runs r on r.rid = t.rid"
-    if table in KEYED:
-        expressions[_KEY] = f"k.{name(_KEY)}"
-        joins += " join keys k on k.kid = t.kid"
-    return expressions, f"{joins} where true"
 
 
 def open_version(connection: Connection, path: str) -> None:

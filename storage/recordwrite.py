@@ -1,0 +1,95 @@
+"""What writing planned steps has in common wherever records lie: marks, the numbers needed, which step is whose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mlrun.contracts import Mark
+from mlrun.errors import MarkConflict
+from mlrun.tables import TAGS
+
+from .recordshape import KEYED, name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlrun.tables import Table
+
+    from .recordplan import Row, Step
+
+__all__ = ["StepWriter", "compare_marks", "read_marks", "texts_to_number", "write_steps"]
+
+
+class Asking(Protocol):
+    """A connection that can be asked."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query."""
+        ...
+
+
+class StepWriter(Protocol):
+    """Writes steps of every kind, inside a transaction that has begun."""
+
+    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        """Upsert rows of the same columns."""
+        ...
+
+    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace the labels of runs, given as JSON by key."""
+        ...
+
+    def delete(self, table: Table, key: Row) -> None:
+        """Delete the rows that match every column of the key."""
+        ...
+
+    def register(self, row: Row) -> None:
+        """Give content its version, and put what points to it."""
+        ...
+
+
+def write_steps(steps: Sequence[Step], writer: StepWriter) -> None:
+    """Do planned steps in their order."""
+    for kind, table, *rest in steps:
+        if kind == "put":
+            writer.put(table, rest[0], rest[1])
+        elif kind == "labels":
+            writer.put_labels(rest[0])
+        elif kind == "del":
+            writer.delete(table, rest[0])
+        else:
+            writer.register(rest[0])
+
+
+def texts_to_number(
+    steps: Sequence[Step], summaries: Sequence[Sequence[Any]]
+) -> tuple[set[str], set[str]]:
+    """Return the run ids and the keys whose numbers these rows are written with."""
+    runs = {str(row[0]) for row in summaries}
+    keys = {str(row[1]) for row in summaries}
+    for kind, table, *rest in steps:
+        if kind == "put" and table in (*KEYED, TAGS):
+            runs.update(row[0] for row in rest[1])
+            if table in KEYED:
+                keys.update(row[1] for row in rest[1])
+    return runs, keys
+
+
+def read_marks(connection: Asking) -> dict[str, Mark]:
+    """Return all marks."""
+    columns = ", ".join(name(f) for f in Mark._fields)
+    return {r[0]: Mark(*r[1:]) for r in connection.rows(f"select writer, {columns} from marks")}
+
+
+def compare_marks(connection: Asking, expected: Mapping[str, Mark]) -> None:
+    """See that the stored marks are those expected.
+
+    Raises:
+        MarkConflict: one is not.
+    """
+    stored = read_marks(connection)
+    for writer, mark in expected.items():
+        if stored.get(writer, Mark()) != mark:
+            raise MarkConflict(
+                f"writer {writer}: stored {stored.get(writer, Mark())}, expected {mark}"
+            )
