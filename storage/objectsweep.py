@@ -31,7 +31,7 @@ _STALE = 3600.0  # of a note met by another sweep, which does not wait for it
 
 
 def touch(store: Any, sha256: str) -> None:
-    """Note that an object was asked for now."""
+    """Note that an object is asked for at this moment."""
     import obstore
 
     obstore.put(store, f"touched/{sha256[:2]}/{sha256}", b"", use_multipart=False)
