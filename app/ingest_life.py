@@ -55,6 +55,8 @@ class Life:
 
     def hear(self, session: Session, speaker: Speaker) -> None:
         """Take note of what an upload says of a writer."""
+        if speaker.claim < session.claim:
+            return  # an upload that was long under way
         session.heard, session.heard_us = time.monotonic(), now_us()
         session.alive = speaker.alive
         if speaker.claim != session.claim:

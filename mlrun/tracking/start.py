@@ -105,7 +105,7 @@ def init(
     place = None
     if known.mode != "disabled":
         place = open_store(store, given=None if store is not None else known)
-        place.offline |= known.mode == "offline"
+        place.offline = known.mode == "offline"
         if run_id is not None:
             _allow(
                 run_id, word, _find(place, run_id, word), place

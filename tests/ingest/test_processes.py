@@ -43,10 +43,11 @@ run.finish()
 class World:
     """A gateway, and machines that write to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
         self.folder = folder
+        self.place = store or folder / "store"
         self.gateway = GatewayServer(
-            folder / "store",
+            self.place,
             "--no-flight",
             state=folder / "state",
             environ={"MLRUN_RESERVE_BYTES": "1000000"},
@@ -94,7 +95,7 @@ class World:
 
     @property
     def store(self) -> Store:
-        return Store(self.folder / "store")
+        return Store(self.place)
 
     def steps(self, run_id: str, key: str = "a") -> list[int]:
         return mlrun.metrics(run_id, keys=[key], store=self.store)["step"].to_list()
@@ -212,6 +213,38 @@ def test_a_killed_uploader_is_replaced(world: World) -> None:
     assert world.steps("r") == list(range(3_000))
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB in memory, where we may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "mlrun-test", str(place)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_of_the_gateway_holds_everything_up_and_loses_nothing(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    world = World(tmp_path, small_disk / "store")
+    try:
+        child = world.start(TRACK, "r", "400000", "0", MLRUN_FINISH_TIMEOUT="3")
+        _, error = child.communicate(timeout=120)
+        assert child.returncode == 0
+        assert b"disk is full" in error
+        grown = ["mount", "-o", "remount,size=400m", str(small_disk)]
+        subprocess.run(grown, check=True)
+        done = world.sync()
+        assert done.returncode == 0, done.stderr
+        assert world.steps("r") == list(range(400_000))
+        found = mlrun.runs("p", store=world.store, columns=["state", "dropped"])
+        assert found.rows() == [("completed", None)]
+    finally:
+        world.close()
+
+
 def _uploaders(spool: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -256,3 +289,19 @@ def test_a_run_that_nobody_answers_for_ends_with_a_word(world: World) -> None:
     world.restart()
     assert world.sync().returncode == 0
     assert world.steps("r") == list(range(10))
+
+
+def test_a_key_that_is_not_known_is_told_and_ends_the_wait(world: World) -> None:
+    """The wait would take longer than the test waits for it."""
+    code = TRACK.replace("id=run_id", "name=run_id").replace(', resume="allow"', "")
+    child = world.start(code, "r", "10", "0", MLRUN_FINISH_TIMEOUT="500", MLRUN_API_KEY="wrong")
+    _, error = child.communicate(timeout=100)
+    assert child.returncode == 0
+    assert b"does not know this key" in error
+    for pid in _uploaders(world.folder / "one"):
+        os.kill(pid, signal.SIGKILL)
+    done = world.sync(MLRUN_API_KEY="wrong")
+    assert done.returncode == 1
+    assert "does not know this key" in done.stderr
+    assert world.sync().returncode == 0
+    assert mlrun.runs("p", store=world.store)["state"].to_list() == ["completed"]
