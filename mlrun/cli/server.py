@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +11,13 @@ from mlrun.cli.opening import the_store
 from mlrun.cli.output import format_options, print_frame
 from mlrun.registry import app_entry
 
-__all__ = ["server"]
+if TYPE_CHECKING:
+    from mlrun.store import Store
+
+__all__ = ["migrate", "server"]
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=3001, show_default=True, help="Port; 0 takes any that is free.")
 @click.option(
@@ -36,6 +39,11 @@ __all__ = ["server"]
     "--allow-origin", multiple=True, metavar="ORIGIN", help="Page that may call it from a browser."
 )
 @click.option(
+    "--answer-processes",
+    type=click.IntRange(0, 64),
+    help="That work out answers; default one a processor, 4 at most.",
+)
+@click.option(
     "--oidc-issuer", metavar="URL", default="", help="Take bearer tokens of this OpenID provider."
 )
 @click.option("--oidc-audience", metavar="NAME", default="", help="For whom its tokens are made.")
@@ -54,9 +62,10 @@ def server(ctx: click.Context, /, **given: Any) -> None:
     Until a key has been made (`mlrun keys create`) only programs of this user on this host are let in, and only an
     address of this host is listened at. With --json or --csv the address is printed once it listens.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     start = app_entry("server")
-    urls = {part: given.pop(part) for part in ("records", "series", "objects")}
-    store = the_store(ctx, create=True, dbpath=given.pop("dbpath"), urls=urls)
+    store = _store(ctx, given)
     form = given.pop("form")
 
     def listening(told: dict[str, Any]) -> None:
@@ -67,3 +76,32 @@ def server(ctx: click.Context, /, **given: Any) -> None:
             sys.stdout.flush()
 
     start(store, listening=listening, **given)
+
+
+@server.command()
+@click.option("--backed-up", is_flag=True, help="A backup has been made.")
+@format_options
+@click.pass_context
+def migrate(ctx: click.Context, backed_up: bool, form: str | None) -> None:
+    """Bring the schema of every part of the store to this version of mlrun; there is no way back.
+
+    Parts that make no backup themselves are migrated only with --backed-up; without, the command that makes one is
+    named.
+    """
+    import polars as pl
+
+    from mlrun.care.migration import migrate as migrate_store, part_versions
+    from mlrun.cli.progress import stages
+
+    assert ctx.parent is not None
+    store = _store(ctx, dict(ctx.parent.params), here=True)
+    with stages() as stage:
+        migrate_store(store, backed_up=backed_up, progress=stage)
+    rows = [{"part": p.part, "url": p.url, "version": p.stored} for p in part_versions(store)]
+    print_frame(pl.DataFrame(rows), form)
+
+
+def _store(ctx: click.Context, given: dict[str, Any], *, here: bool = False) -> Store:
+    """Return the store that the options name, and take them out."""
+    urls = {part: given.pop(part) for part in ("records", "series", "objects")}
+    return the_store(ctx, create=True, here=here, dbpath=given.pop("dbpath"), urls=urls)
