@@ -225,7 +225,7 @@ class Ingest:
         bound = _bound(job.upload.token)
         try:
             session = self._sessions.get(name)
-            if session is None:
+            if session is None or session.stale:
                 session = self._begin(name, speaker, bound)
             if session.record.segment != bound:
                 raise AccessDenied(f"writer {name} belongs to another spool")
@@ -292,6 +292,7 @@ class Ingest:
     def _go_on(self, session: Session, part: Part) -> int | None:
         """Go on behind a gap, if the sender says that there is one; None if it shall send what is missing."""
         if not part.gap:
+            session.stale = True  # perhaps another gateway has heard the writer meanwhile
             return None
         log.warning(
             "rows or records that were acknowledged are gone",

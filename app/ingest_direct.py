@@ -74,6 +74,7 @@ class Direct:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: dict[Table, list[pa.Table]] = {}
+        self._unfolded: list[pa.Table] = []
         self._ends: dict[Table, dict[str, int]] = {}
         self._moves: dict[str, tuple[Mark, Mark]] = {}
         store.series.create(*_TABLES, LOGS)
@@ -89,7 +90,16 @@ class Direct:
             TEXT: (lines.log, lines.offset),
             DICT: (points.segment, 0),
         }
-        session.extra = {"points": points, "lines": lines, "names": (0, Names({}, {}))}
+        have = {
+            table: self._store.series.snapshot(table).marks().get(session.writer, 0)
+            for table in (*_TABLES, LOGS)
+        }
+        session.extra = {
+            "points": points,
+            "lines": lines,
+            "names": (0, Names({}, {})),
+            "have": have,
+        }
 
     def tell_claim(self, name: str, session: Session) -> None:
         """Do nothing: runs say themselves when they were last heard of."""
@@ -152,6 +162,9 @@ class Direct:
                 at = rows.schema.get_field_index("seq")
                 seq = pc.add(rows.column(at), part.first + skip)
                 rows = rows.set_column(at, rows.schema.field(at), seq)
+                if table is METRICS:
+                    self._unfolded.append(rows)  # also those that are appended already
+                rows = rows.filter(pc.greater_equal(seq, session.extra["have"][table]))
                 self._rows.setdefault(table, []).append(rows)
                 behind = part.number << 32 | part.last
                 self._ends.setdefault(table, {})[session.writer] = behind
@@ -169,7 +182,8 @@ class Direct:
         for _, project, run_id, found in read_lines(part, skip):
             for time, stream, line in found:
                 seq = part.number << 32 | count
-                lines.append((project, run_id, time, stream, line, session.writer, seq))
+                if seq >= session.extra["have"][LOGS]:
+                    lines.append((project, run_id, time, stream, line, session.writer, seq))
                 count += 1
         if lines:
             self._rows.setdefault(LOGS, []).append(text_table(lines))
@@ -188,8 +202,7 @@ class Direct:
     def commit(self, move: Callable[[str, Mark, Mark], None]) -> list[tuple[Any, ...]]:
         """Append what was queued; returns the summaries of its points, to be applied with the marks."""
         try:
-            points = self._rows.get(METRICS)
-            whole = pa.concat_tables(points, promote_options="none") if points else None
+            whole = pa.concat_tables(self._unfolded) if self._unfolded else None
             for table, parts in self._rows.items():
                 self._append(table, pa.concat_tables(parts), self._ends[table])
             for name, (before, after) in self._moves.items():
@@ -202,21 +215,22 @@ class Direct:
         """Append the rows that the table does not have; it has all of them afterwards."""
         series = self._store.series
         for _ in range(_TRIES):
+            if not rows.num_rows or series.append(table, rows, marks=ends):
+                return
             marks = series.snapshot(table).marks()
             writer = rows.column("writer").cast(pa.string())
             keep = pc.equal(writer, "")
             for name in ends:
                 new = pc.greater_equal(rows.column("seq"), marks.get(name, 0))
                 keep = pc.or_(keep, pc.and_(pc.equal(writer, name), new))
-            ends = {w: end for w, end in ends.items() if marks.get(w, 0) < end}
             rows = rows.filter(keep)
-            if not rows.num_rows or series.append(table, rows, marks=ends):
-                return
+            ends = {w: end for w, end in ends.items() if marks.get(w, 0) < end}
         raise StoreBusy("another gateway hears the same writers: try again")
 
     def forget(self) -> None:
         """Drop what was queued."""
         self._rows.clear()
+        self._unfolded.clear()
         self._ends.clear()
         self._moves.clear()
 

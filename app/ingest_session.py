@@ -41,6 +41,7 @@ class Session:
         base, slot: where it goes on, see `app.ingest_mirror`.
         alive: whether its uploader says so; `heard` (monotonic) and `heard_us`: when it last did.
         silenced: its runs may have been taken for lost; `lost`: they have been, by this session.
+        stale: what has arrived must be found out anew.
         extra: what the way of storing remembers.
     """
 
@@ -56,6 +57,7 @@ class Session:
     heard_us: int = field(default_factory=now_us)
     silenced: bool = True
     lost: bool = False
+    stale: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, list[int]]:
