@@ -9,6 +9,7 @@ import pytest
 from mlrun.app.auth import Caller
 from mlrun.errors import NotFound, ObjectError
 from mlrun.gatewaystore import GatewayStore
+from mlrun.storage import gateway_objects
 from mlrun.store import Store
 from mlrun.testing.gatewaythread import GatewayThread
 
@@ -150,3 +151,32 @@ def test_bytes_are_given_to_who_may_read_a_record_that_names_them(behind: Any) -
     for caller in (Caller("k", roles={"mine": "editor"}), Caller("k")):
         with pytest.raises(NotFound):
             part._need_read(sha(b"secret"), caller)
+
+
+@pytest.mark.s3
+def test_bytes_in_a_bucket_are_read_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_url: str
+) -> None:
+    monkeypatch.setattr("mlrun.storage.gateway_objects._PIECE", 300_000)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MLRUN_API_KEY", "token")
+    fetched: list[str] = []
+    real = gateway_objects._from_elsewhere
+
+    def elsewhere(url: str, headers: dict[str, str]) -> tuple[bytes, int]:
+        fetched.append(url)
+        if len(fetched) == 2:
+            raise OSError("the bucket cannot be reached from here")
+        found: tuple[bytes, int] = real(url, headers)
+        return found
+
+    monkeypatch.setattr(gateway_objects, "_from_elsewhere", elsewhere)
+    data = os.urandom(1_000_000)
+    with GatewayThread(Store(tmp_path / "store", objects=s3_url), "token") as gateway:
+        client = GatewayStore(gateway.url)
+        objects: Any = client.objects
+        objects.deliver(objects.put(data).sha256)
+        objects._cache.forget(sha(data))
+        assert content(objects, sha(data), verify=True) == data
+        assert len(fetched) == 2  # from then on the gateway passes the bytes
+        client.close()
