@@ -97,6 +97,7 @@ class Client:
         self.database = named or self.options.get("database") or _DATABASE
         self._full = with_secrets(url)
         self._lock = threading.Lock()
+        self._alone = threading.RLock()
         self._opened: Any = None
         self._pid = 0
         self._closed = False
@@ -118,7 +119,7 @@ class Client:
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None, **settings: Any) -> None:
         """Run a statement that returns no rows."""
-        with self._told() as client:
+        with self._lent() as client:
             client.command(sql, parameters=_params(params), settings=settings)
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -130,7 +131,7 @@ class Client:
         """Run a query; its first rows are there when this returns, more come as they are read."""
         import pyarrow as pa
 
-        with self._told() as client:
+        with self._lent() as client:
             source = client.raw_stream(
                 sql, parameters=_params(params), settings=_READ, fmt="ArrowStream"
             )
@@ -158,7 +159,7 @@ class Client:
             writer.write_table(data.combine_chunks())
         columns = ", ".join(name(c) for c in struct)
         settings = {**_WRITE, "insert_deduplication_token": token}
-        with self._told() as client:
+        with self._lent() as client:
             if self.embedded:
                 client.raw_insert(
                     f"{table} ({columns})", None, sink.getvalue(), settings, "ArrowStream"
@@ -194,13 +195,35 @@ class Client:
             source.close()
 
     @contextmanager
-    def _told(self) -> Iterator[Any]:
-        """Lend the driver's client; its errors become ours, which hold no credentials."""
+    def _lent(self) -> Iterator[Any]:
+        """Lend the driver's client, opened if it is not.
+
+        The engine in process serves one request after the other, and what a request that failed had begun to answer
+        comes before the answer of the next one: then the client is thrown away.
+        """
+        self.alive()
+        with self._told():
+            if not self.embedded:
+                yield self._client()
+                return
+            self._refuse_fork()
+            with self._alone:
+                try:
+                    yield self._client()
+                except BaseException:
+                    opened, self._opened = self._opened, None
+                    if opened is not None:
+                        opened.close()
+                    raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the driver's errors into ours, which hold no credentials."""
         import pyarrow as pa
         from clickhouse_connect.driver import exceptions as theirs
 
         try:
-            yield self._client()
+            yield
         except theirs.OperationalError as error:
             raise Disconnected(f"{self.url}: {_first_line(error)}") from error
         except theirs.ClickHouseError as error:
@@ -225,7 +248,6 @@ class Client:
         return StoreError(f"{self.url}: {text}")
 
     def _client(self) -> Any:
-        self.alive()
         with self._lock:
             if self._opened is None or self._pid != os.getpid():
                 if self.embedded:
@@ -257,13 +279,16 @@ class Client:
             **options,
         )
 
-    def _embedded(self) -> Any:
-        global _engine_pid  # an engine is one per process
+    def _refuse_fork(self) -> None:
+        """Raise in a forked child of a process that used the engine: it would hang."""
         if _engine_pid not in (0, os.getpid()):
             raise StoreError(
                 f"{self.url}: the engine cannot be used in a forked child of a process that used it: "
                 'start it with the "spawn" or "forkserver" method'
             )
+
+    def _embedded(self) -> Any:
+        global _engine_pid  # an engine is one per process
         if find_spec("chdb") is None:
             raise MissingExtra.of("chdb", "chdb")
         import clickhouse_connect

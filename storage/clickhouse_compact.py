@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.arrowmemory import empty_table
 from mlrun.contracts import PointFilter
-from mlrun.ids import now_us
 
-from .clickhouse_scan import Clauses, count
+from .clickhouse_scan import SAFE_SECONDS, Clauses, count
 from .clickhouse_schema import COMMIT, DATA, FREED, GONE, MARK
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def delete_runs(log: TableLog, run_ids: Sequence[str]) -> int:
         clauses.add_sight(log, state, run_ids)
         clauses.add_filter(PointFilter(run_ids=tuple(run_ids)), log.table)
         found = count(log, state, clauses)
-        when = now_us()
+        when = _now(log)
         lines = [(GONE, run_id, when) for run_id in dict.fromkeys(run_ids)]
         return (empty_table(log.table.schema), lines) if found else None
 
@@ -56,12 +55,19 @@ def compact(log: TableLog, *, keep_hours: float, late: Collection[str] = ()) -> 
     if not log.state().made:
         return counts
     before = _parts(log)
-    _free(log, now_us() - int(keep_hours * 3_600_000_000))
+    keep = max(keep_hours * 3600, SAFE_SECONDS)
+    _free(log, _now(log) - int(keep * 1e6))
     _shorten(log, sorted(late))
     log.client.command(f"OPTIMIZE TABLE {log.name}")
     after = _parts(log)
     counts["files_merged"], counts["files_written"] = len(before - after), len(after - before)
     return counts
+
+
+def _now(log: TableLog) -> int:
+    """Return the server's clock, in microseconds: the clocks of those who delete and free may differ."""
+    [(now,)] = log.client.rows("SELECT toUnixTimestamp64Micro(now64(6)) AS now")
+    return int(now)
 
 
 def _parts(log: TableLog) -> set[str]:

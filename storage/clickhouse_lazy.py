@@ -93,7 +93,7 @@ def _push_comparison(inner: dict[str, Any], table: Table, clauses: Clauses) -> N
     column, sign = table.column(left["Column"]), _SIGNS[op]
     value = _constant(right["Literal"])
     if column.type in ("int64", "timestamp") and isinstance(value, int):
-        clauses.add_bound(column.name, sign, value, time=column.type == "timestamp")
+        clauses.add_bound(column.name, sign, value, instant=column.type == "timestamp")
     elif column.type == "string" and isinstance(value, str) and sign == "=":
         clauses.add_members(column.name, [value])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -52,12 +52,14 @@ class State:
         marks: of every journal writer.
         gone: deleted runs, and the commit that deleted them.
         made: whether the table is there.
+        looked: when it was so, by this process's clock.
     """
 
     commit: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
     gone: Mapping[str, int] = field(default_factory=dict)
     made: bool = False
+    looked: float = 0.0
 
     def covers(self, marks: Mapping[str, int] | None) -> bool:
         """Whether one of these marks is there or passed."""
@@ -74,7 +76,6 @@ class TableLog:
         self._lock = threading.RLock()
         self._appending = threading.Lock()
         self._state = State()
-        self._looked = -_FRESH_SECONDS
         self._checked = False
 
     def create(self) -> None:
@@ -119,7 +120,7 @@ class TableLog:
 
     def _recent(self) -> State:
         with self._lock:
-            if self._state.made and time.monotonic() - self._looked < _FRESH_SECONDS:
+            if self._state.made and time.monotonic() - self._state.looked < _FRESH_SECONDS:
                 return self._state
         state = self.state()
         if not state.made:
@@ -154,7 +155,7 @@ class TableLog:
         """Read what is new; returns the state, and whose a commit is ("" for nobody's)."""
         with self._lock:
             self._check_version()
-            known = self._state
+            known, began = self._state, time.monotonic()
             try:
                 found = self.client.rows(
                     f"SELECT mlrun_kind AS kind, "
@@ -169,8 +170,7 @@ class TableLog:
             except Absent:
                 self._state = State()
                 return self._state, ""
-            self._state = _advanced(known, found)
-            self._looked = time.monotonic()
+            self._state = _advanced(known, found, began)
             owner = (n for kind, n, _, c in found if kind == COMMIT and c == number)
             return self._state, next(owner, "") if number else ""
 
@@ -180,9 +180,9 @@ class TableLog:
             self._checked = True
 
 
-def _advanced(known: State, found: list[tuple[Any, ...]]) -> State:
+def _advanced(known: State, found: list[tuple[Any, ...]], looked: float) -> State:
     if not found:
-        return known if known.made else State(made=True)
+        return replace(known, made=True, looked=looked)
     marks, gone = dict(known.marks), dict(known.gone)
     for kind, word, number, commit in found:
         if kind == MARK:
@@ -190,7 +190,7 @@ def _advanced(known: State, found: list[tuple[Any, ...]]) -> State:
         elif kind == GONE:
             gone[word] = max(gone.get(word, 0), commit)
     newest = max(commit for _, _, _, commit in found)
-    return State(max(known.commit, newest), marks, gone, made=True)
+    return State(max(known.commit, newest), marks, gone, made=True, looked=looked)
 
 
 def _block(table: Table, number: int, rows: pa.Table, lines: list[Line]) -> pa.Table:

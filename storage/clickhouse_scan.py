@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     from .clickhouse_log import State, TableLog
 
-__all__ = ["Clauses", "count", "read"]
+__all__ = ["SAFE_SECONDS", "Clauses", "count", "read"]
 
+SAFE_SECONDS = 60.0
+_HASTE = 10.0  # from the look to the start of the query, at most
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
@@ -54,11 +57,11 @@ class Clauses:
         elif wanted:
             self.add(f"{name(column)} IN {{{word}:Array({kind})}}", **{word: sorted(wanted)})
 
-    def add_bound(self, column: str, sign: str, value: int, *, time: bool) -> None:
-        """Compare a whole number or (`time`) an instant in microseconds with a value."""
+    def add_bound(self, column: str, sign: str, value: int, *, instant: bool) -> None:
+        """Compare a whole number or (`instant`) a time in microseconds with a value."""
         word = f"at_{len(self.params)}"
         bound = f"{{{word}:Int64}}"
-        bound = f"fromUnixTimestamp64Micro({bound}, 'UTC')" if time else bound
+        bound = f"fromUnixTimestamp64Micro({bound}, 'UTC')" if instant else bound
         self.add(f"{name(column)} {sign} {bound}", **{word: min(max(value, _LEAST), _MOST)})
 
     def add_filter(self, where: PointFilter, table: Table) -> None:
@@ -77,10 +80,13 @@ class Clauses:
                 if value is not None:
                     column = kind if single else f"{end}_{kind}"
                     _known(column, table)
-                    self.add_bound(column, sign, value, time=kind == "time")
+                    self.add_bound(column, sign, value, instant=kind == "time")
 
     def add_sight(self, log: TableLog, state: State, run_ids: Sequence[str] | None = None) -> None:
-        """Show data rows up to a commit and not deleted by then; raise if some of them were freed meanwhile."""
+        """Show data rows up to a commit and not deleted by then; raise if some of them were freed meanwhile.
+
+        Rows that were deleted within `SAFE_SECONDS` are never freed, so that a young snapshot need not ask.
+        """
         self.add(f"mlrun_kind = {DATA} AND mlrun_commit <= {{upto:UInt64}}", upto=state.commit)
         gone = state.gone
         if run_ids is not None:
@@ -91,9 +97,10 @@ class Clauses:
                 gone=list(gone),
                 gone_at=list(gone.values()),
             )
-        self.add(
-            f"throwIf((SELECT max(mlrun_number) FROM {log.name} WHERE mlrun_kind = {FREED}) > {{upto:UInt64}}) = 0"
-        )
+        if time.monotonic() - state.looked > SAFE_SECONDS - _HASTE:
+            self.add(
+                f"throwIf((SELECT max(mlrun_number) FROM {log.name} WHERE mlrun_kind = {FREED}) > {{upto:UInt64}}) = 0"
+            )
 
     def sql(self) -> str:
         """Return the conditions, to stand behind `WHERE`."""

@@ -24,7 +24,7 @@ import chdb
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["main"]
 
@@ -52,10 +52,11 @@ class Engine:
     """Sessions of one engine, each lent to one request at a time."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._idle: list[
-            tuple[Any, dict[str, str]]
-        ] = []  # with the settings, and the database as ""
+        connect: Any = chdb.connect
+        self._connect: Callable[[], Any] = lambda: connect(path)
+        self._anchor = self._connect()  # the engine runs while a session is open
+        # with the settings that hold in it, and the database as ""
+        self._idle: list[tuple[Any, dict[str, str]]] = []
         self._lock = threading.Lock()
 
     @contextmanager
@@ -70,8 +71,7 @@ class Engine:
                 self._idle.remove(near)
             else:
                 near = None
-        connect: Any = chdb.connect
-        session, held = near or (connect(self._path), {})
+        session, held = near or (self._connect(), {})
         for name in held.keys() - wanted.keys():
             session.query(f"SET {name} = DEFAULT", "Null")
         for name, value in wanted.items():
@@ -80,9 +80,11 @@ class Engine:
                 session.query(told, "Null")
         try:
             yield session
-        finally:
-            with self._lock:
-                self._idle = [*self._idle[-_KEPT:], (session, wanted)]
+        except BaseException:
+            session.close()  # what a query that failed had begun to answer would come before the next answer
+            raise
+        with self._lock:
+            self._idle = [*self._idle[-_KEPT:], (session, wanted)]
 
 
 def _name(word: str) -> str:

@@ -68,3 +68,13 @@ def test_a_forked_child_is_told_instead_of_hanging(folder: Path) -> None:
         os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
     series.close()
+
+
+def test_an_answer_after_a_failed_query_is_its_own(folder: Path) -> None:
+    series = storage_class(url := f"clickhouse+chdb://{folder}?database=after")(url)
+    series.append(METRICS, sample(METRICS, 30))
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            series._client.rows("SELECT throwIf(number = 3) AS a FROM numbers(10)")
+        assert series.snapshot(METRICS).scan().read_all().num_rows == 30
+    series.close()

@@ -16,7 +16,12 @@ import mlrun
 from mlrun.contracts import CanRollUp, PointFilter
 from mlrun.errors import ConfigError, SnapshotExpired, StoreError, StoreVersionError
 from mlrun.registry import storage_class
-from mlrun.storage import clickhouse_compact, clickhouse_lazy, clickhouse_schema
+from mlrun.storage import (
+    clickhouse_compact,
+    clickhouse_lazy,
+    clickhouse_scan,
+    clickhouse_schema,
+)
 from mlrun.store import open_store
 from mlrun.tables import LOGS, METRICS, ROLLUPS
 from mlrun.testing.clickhouse import ClickHouseServer
@@ -50,6 +55,13 @@ def opened(clickhouse_url: str) -> Iterator[Callable[[], Any]]:
     yield open_one
     for handle in handles:
         handle.close()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let deleted rows be freed at once, and every snapshot be so old that it asks for that."""
+    monkeypatch.setattr(clickhouse_compact, "SAFE_SECONDS", 0.0)
+    monkeypatch.setattr(clickhouse_scan, "SAFE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -250,6 +262,7 @@ def test_a_forked_child_has_connections_of_its_own(opened: Any) -> None:
 # -- upkeep ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_snapshot_whose_rows_were_freed_says_so(opened: Any) -> None:
     series = opened()
     series.append(METRICS, sample(METRICS, 200, seed=1))
@@ -266,6 +279,16 @@ def test_a_snapshot_whose_rows_were_freed_says_so(opened: Any) -> None:
     assert rows_of(opened().snapshot(METRICS).scan()) == kept
 
 
+def test_rows_are_not_freed_under_a_young_snapshot(opened: Any) -> None:
+    series = opened()
+    series.append(METRICS, sample(METRICS, 200, seed=1))
+    old = series.snapshot(METRICS)
+    series.delete_runs(METRICS, ["run-1"])
+    series.compact(METRICS, keep_hours=0)
+    assert old.scan().read_all().num_rows == 200
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_deleted_run_may_come_again(opened: Any) -> None:
     series = opened()
     rows = sample(METRICS, 200, seed=1)
@@ -303,6 +326,7 @@ def test_compaction_keeps_the_log_short(
     assert beside.append(METRICS, sample(METRICS, 2), marks={"w0": 30}) is True
 
 
+@pytest.mark.usefixtures("at_once")
 def test_rows_that_are_missing_are_found(
     opened: Any, clickhouse: ClickHouseServer, table: str
 ) -> None:
