@@ -23,30 +23,11 @@ if TYPE_CHECKING:
     from mlrun.where.ast import Expr, Value
 
 __all__ = [
-    "CanAnswer",
-    "CanCheck",
-    "CanCompact",
-    "CanDeleteRuns",
-    "CanGather",
-    "CanLookup",
-    "CanMigrate",
-    "CanPresign",
-    "CanRollUp",
-    "CanSweep",
-    "CanSync",
-    "Finding",
-    "Mark",
-    "Objects",
-    "Op",
-    "OrderKey",
-    "PointFilter",
-    "Records",
-    "RecordsView",
-    "RunQuery",
-    "Series",
-    "SeriesView",
+    "CanAnswer", "CanCheck", "CanCompact", "CanDeleteRuns", "CanGather", "CanLookup", "CanMigrate",
+    "CanPresign", "CanRollUp", "CanSweep", "CanSync", "Finding", "Mark", "Objects", "Op",
+    "OrderKey", "PointFilter", "Records", "RecordsView", "RunQuery", "Series", "SeriesView",
     "StoredObject",
-]
+]  # fmt: skip
 
 # ("put", table, row)       upsert by the table's key; columns that the row leaves out keep their value
 # ("del", table, key)       delete the rows that match every column of `key`

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from mlrun.contracts import PointFilter
 from mlrun.credentials import with_secrets
 from mlrun.errors import StoreError
 from mlrun.tables import METRICS, ROLLUPS, conform
 
-from .clickhouse_client import Client
+from .clickhouse_client import Client, name
 from .clickhouse_log import TableLog
 from .clickhouse_scan import Clauses, read
 from .clickhouse_schema import MARK, known_tables
@@ -93,8 +95,8 @@ class ClickHouseView:
 class ClickHouseSeries:
     """A database of ClickHouse, on a server or in this process.
 
-    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeleteRuns, CanRollUp, CanCheck. What an append has
-    returned from is on the server's disk (`fsync=0` in the URL leaves that to the server's operating system).
+    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeleteRuns, CanRollUp, CanMigrate, CanCheck. What an
+    append has returned from is on the server's disk (`fsync=0` in the URL leaves that to its operating system).
 
     Args:
         url: `clickhouse://[user[:password]@]host[:port]/database[?secure=1]`, or `clickhouse+chdb:///folder` for the
@@ -199,6 +201,28 @@ class ClickHouseSeries:
         from .clickhouse_check import check
 
         return [found for table in known_tables().values() for found in check(self._log(table))]
+
+    def versions(self) -> tuple[int, int]:
+        """Return the version of the database, 0 if it is not made yet, and the one that this mlrun writes."""
+        from . import clickhouse_schema as schema
+
+        return schema.stored_version(self._client) or 0, schema.VERSION
+
+    def backup_command(self) -> str:
+        """Return the command that backs the database up: by the server, onto its disk `backups`, or the folder."""
+        parts = urlsplit(self.url)
+        if self._client.embedded:
+            return shlex.join(["tar", "-cf", "mlrun-series.tar", unquote(parts.path)])
+        place = f"Disk('backups', '{self._client.database}.zip')"
+        statement = f"BACKUP DATABASE {name(self._client.database)} TO {place}"
+        command = ["clickhouse-client", "--host", str(parts.hostname), "--query", statement]
+        return shlex.join(command)
+
+    def migrate(self) -> None:
+        """Bring an older database to this version, step by step; a step that was broken off is done again."""
+        from .clickhouse_schema import migrate
+
+        migrate(self._client)
 
     def _log(self, table: Table) -> TableLog:
         self._client.alive()

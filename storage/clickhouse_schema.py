@@ -41,7 +41,10 @@ __all__ = [
     "MIGRATIONS",
     "VERSION",
     "create",
+    "known_tables",
+    "migrate",
     "open_version",
+    "stored_version",
     "struct",
 ]
 
@@ -71,28 +74,25 @@ _GRANULE = {"metrics_rollups": 1024}  # wide rows, of which a chart wants few
 
 
 def create(client: Client, *tables: Table) -> None:
-    """Make the database and tables, or bring older ones to this version; idempotent and safe in a race.
+    """Make the database and tables if they are not there; idempotent and safe in a race.
 
     Raises:
-        StoreVersionError: a newer mlrun made it. StoreError: it cannot be made.
+        StoreVersionError: another version of mlrun made them; older ones wait for `migrate`.
+        StoreError: they cannot be made.
     """
     versions = client.table(_VERSIONS)
-    found = _version(client)
+    found = stored_version(client)
     if found is None:
         client.command(f"CREATE DATABASE IF NOT EXISTS {name(client.database)}")
         client.command(
             f"CREATE TABLE IF NOT EXISTS {versions} (number UInt32, since DateTime DEFAULT now()) "
             "ENGINE = MergeTree ORDER BY number"
         )
-        found = _version(client)
+        found = stored_version(client)
     if not found:  # whoever makes it at the same time writes the same number
         client.command(f"INSERT INTO {versions} (number) VALUES ({VERSION})", async_insert=0)
         found = VERSION
-    if found > VERSION:
-        raise _too_new(client, found)
-    for number in range(found, VERSION):
-        MIGRATIONS[number](client)
-        client.command(f"INSERT INTO {versions} (number) VALUES ({number + 1})", async_insert=0)
+    _refuse(client, found)
     for table in tables:
         client.command(_definition(client, table))
         _retain(client, table)
@@ -104,13 +104,22 @@ def open_version(client: Client) -> None:
     Raises:
         StoreVersionError: it is of another version.
     """
-    found = _version(client) or VERSION
-    if found > VERSION:
-        raise _too_new(client, found)
-    if found < VERSION:
-        raise StoreVersionError(
-            f"{client.url} has version {found}, not {VERSION}: opening it for writing migrates it"
+    _refuse(client, stored_version(client) or VERSION)
+
+
+def migrate(client: Client) -> None:
+    """Bring an older database to this version, step by step; a step that was broken off is done again.
+
+    Raises:
+        StoreVersionError: a newer mlrun made it.
+    """
+    found = stored_version(client) or VERSION
+    for number in range(found, VERSION):
+        MIGRATIONS[number](client)
+        client.command(
+            f"INSERT INTO {client.table(_VERSIONS)} (number) VALUES ({number + 1})", async_insert=0
         )
+    _refuse(client, max(found, VERSION))
 
 
 def struct(table: Table) -> dict[str, str]:
@@ -118,8 +127,8 @@ def struct(table: Table) -> dict[str, str]:
     return HIDDEN | {c.name: _type(c, sent=True) for c in table.columns}
 
 
-def _version(client: Client) -> int | None:
-    """Return the version, 0 where none is written down yet, None where there is no database of ours."""
+def stored_version(client: Client) -> int | None:
+    """Return the version of a database, 0 where none is written down yet, None where nothing of ours is there."""
     try:
         [(number,)] = client.rows(
             f"SELECT toInt64(max(number)) AS number FROM {client.table(_VERSIONS)}"
@@ -129,10 +138,15 @@ def _version(client: Client) -> int | None:
     return int(number)
 
 
-def _too_new(client: Client, found: int) -> StoreVersionError:
-    return StoreVersionError(
-        f"{client.url} has version {found}, this mlrun reads up to {VERSION}: pip install -U mlrun-arrow"
-    )
+def _refuse(client: Client, found: int) -> None:
+    if found > VERSION:
+        raise StoreVersionError(
+            f"{client.url} has version {found}, this mlrun reads up to {VERSION}: pip install -U mlrun-arrow"
+        )
+    if found < VERSION:
+        raise StoreVersionError(
+            f"{client.url} has version {found}, not {VERSION}: `mlrun server migrate` brings it there"
+        )
 
 
 def _type(column: Column, *, sent: bool = False) -> str:

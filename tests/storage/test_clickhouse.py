@@ -210,17 +210,21 @@ def test_no_password_is_shown_or_pickled(tmp_path: Path) -> None:
 def test_a_newer_database_is_refused_and_an_older_one_migrated(
     opened: Any, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert opened().versions() == (0, 1)
     opened().append(METRICS, sample(METRICS, 3))
     done: list[int] = []
     newer = {"VERSION": 3, "MIGRATIONS": {1: lambda _: done.append(1), 2: lambda _: done.append(2)}}
     with monkeypatch.context() as patch:
         for name, value in newer.items():
             patch.setattr(clickhouse_schema, name, value)
-        with pytest.raises(StoreVersionError, match="opening it for writing migrates it"):
-            opened().snapshot(METRICS)
-        opened().create(METRICS)
-        opened().create(METRICS)
-        assert done == [1, 2]
+        for use in ("snapshot", "create"):
+            with pytest.raises(StoreVersionError, match="`mlrun server migrate` brings it there"):
+                getattr(opened(), use)(METRICS)
+        assert opened().versions() == (1, 3)
+        assert "BACKUP DATABASE" in opened().backup_command()
+        opened().migrate()
+        opened().migrate()
+        assert (done, opened().versions()) == ([1, 2], (3, 3))
         assert stored(opened()) == 3
     with pytest.raises(StoreVersionError, match="version 3, this mlrun reads up to 1"):
         opened().snapshot(METRICS)
