@@ -173,11 +173,9 @@ class ClickHouseSeries:
             Counts: `files_merged`, `files_written`, `files_freed`.
         """
         from .clickhouse_compact import compact
-        from .clickhouse_rollups import behind
 
-        log = self._log(table)
-        late = behind(log.state(), self._log(ROLLUPS).state().marks) if table is METRICS else ()
-        return compact(log, keep_hours=keep_hours, late=late)
+        rolled = self._log(ROLLUPS).state().marks if table is METRICS else None
+        return compact(self._log(table), keep_hours=keep_hours, rolled=rolled)
 
     def delete_runs(self, table: Table, run_ids: Sequence[str]) -> int:
         """Delete all rows of these runs; returns how many. Their bytes go with a later `compact`."""

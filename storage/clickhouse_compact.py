@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from mlrun.arrowmemory import empty_table
 from mlrun.contracts import PointFilter
 
+from .clickhouse_log import State
+from .clickhouse_rollups import behind
 from .clickhouse_scan import SAFE_SECONDS, Clauses, count
 from .clickhouse_schema import COMMIT, DATA, FREED, GONE, MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from .clickhouse_log import Line, State, TableLog
+    from .clickhouse_log import Line, TableLog
 
 __all__ = ["compact", "delete_runs"]
 
@@ -43,13 +45,15 @@ def delete_runs(log: TableLog, run_ids: Sequence[str]) -> int:
     return found
 
 
-def compact(log: TableLog, *, keep_hours: float, late: Collection[str] = ()) -> dict[str, int]:
+def compact(
+    log: TableLog, *, keep_hours: float, rolled: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Free what was deleted long enough ago, shorten the log, merge parts; see `ClickHouseSeries.compact`.
 
     Args:
         log: of the table.
         keep_hours: how long deleted rows stay for those who look at an older snapshot.
-        late: writers whose lines are still needed, to roll up their points.
+        rolled: of points, the marks of their rollups: lines about points beyond them are needed.
     """
     counts = {"files_merged": 0, "files_written": 0, "files_freed": 0}
     if not log.state().made:
@@ -57,7 +61,7 @@ def compact(log: TableLog, *, keep_hours: float, late: Collection[str] = ()) -> 
     before = _parts(log)
     keep = max(keep_hours * 3600, SAFE_SECONDS)
     _free(log, _now(log) - int(keep * 1e6))
-    _shorten(log, sorted(late))
+    _shorten(log, rolled)
     log.client.command(f"OPTIMIZE TABLE {log.name}")
     after = _parts(log)
     counts["files_merged"], counts["files_written"] = len(before - after), len(after - before)
@@ -101,28 +105,46 @@ def _free(log: TableLog, before: int) -> None:
     _drop_lines(log, GONE, upto)
 
 
-def _shorten(log: TableLog, late: list[str]) -> None:
-    """Say all marks again in one commit, and drop the lines that said them before."""
+def _shorten(log: TableLog, rolled: Mapping[str, int] | None) -> None:
+    """Say all marks again in one commit, and drop the lines that said them before and that nobody needs."""
     [(lines,)] = log.client.rows(
         f"SELECT toInt64(count()) AS number FROM {log.name} WHERE mlrun_kind IN ({COMMIT}, {MARK})"
     )
-    if late or lines < _LONG_LOG + 2 * len(log.state().marks):
+    if lines < _LONG_LOG + 2 * len(log.state().marks):
         return
-    upto = 0
+    before = State()
 
     def make(state: State) -> tuple[Any, list[Line]]:
-        nonlocal upto
-        upto = state.commit
+        nonlocal before
+        before = state
         return empty_table(log.table.schema), [(MARK, w, n) for w, n in state.marks.items()]
 
     log.commit(make)
-    _drop_lines(log, COMMIT, upto)
-    _drop_lines(log, MARK, upto)
+    # what came up to this very commit: a writer may have become late just now
+    late = {} if rolled is None else behind(before, rolled)
+    needed = _needed(log, late)
+    _drop_lines(log, COMMIT, before.commit, needed)
+    _drop_lines(log, MARK, before.commit, needed)
 
 
-def _drop_lines(log: TableLog, kind: int, upto: int) -> None:
+def _needed(log: TableLog, late: Mapping[str, int]) -> list[int]:
+    """Return the commits with points that are not rolled up."""
+    if not late:
+        return []
+    found = log.client.rows(
+        f"SELECT DISTINCT mlrun_commit AS commit FROM {log.name} WHERE mlrun_kind = {MARK} "
+        "AND mlrun_name IN {late:Array(String)} "
+        "AND mlrun_number > transform(mlrun_name, {late:Array(String)}, {done:Array(Int64)}, toInt64(0))",
+        {"late": list(late), "done": list(late.values())},
+    )
+    return [commit for (commit,) in found]
+
+
+def _drop_lines(log: TableLog, kind: int, upto: int, but: Sequence[int] = ()) -> None:
+    rest = "AND mlrun_commit NOT IN {but:Array(UInt64)}" if but else ""
+    params: dict[str, Any] = {"upto": upto} | ({"but": list(but)} if but else {})
     log.client.command(
-        f"DELETE FROM {log.name} WHERE mlrun_kind = {kind} AND mlrun_commit <= {{upto:UInt64}}",
-        {"upto": upto},
+        f"DELETE FROM {log.name} WHERE mlrun_kind = {kind} AND mlrun_commit <= {{upto:UInt64}} {rest}",
+        params,
         lightweight_deletes_sync=2,
     )

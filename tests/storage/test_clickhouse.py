@@ -447,6 +447,27 @@ def test_a_chart_shows_points_that_wait_for_their_rollups(
     assert mlrun.metrics("r", points=10, store=store)["key"].unique().to_list() == ["k"]
 
 
+def test_a_short_log_keeps_what_is_not_rolled_up(
+    opened: Any, clickhouse: ClickHouseServer, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clickhouse_compact, "_LONG_LOG", 20)
+    series = opened()
+    for first in range(0, 2000, 50):
+        series.append(METRICS, points_of("w", first, 50), marks={"w": first + 50})
+        if first == 1500:
+            assert series.roll_up(least=1) == 1550
+    series.compact(METRICS)
+    other = opened()
+    assert int(clickhouse.sql(f"SELECT count() FROM {table} WHERE mlrun_kind > 0")) == 2 + 2 * 9
+    assert other.snapshot(METRICS).marks() == {"w": 2000}
+    rolled = other.snapshot(ROLLUPS).marks()
+    assert rolled == {"w": 1550}
+    assert other.snapshot(METRICS).waiting(rolled).num_rows == 450
+    assert other.roll_up(least=1) == 450
+    assert other.snapshot(ROLLUPS).marks() == {"w": 2000}
+    assert series.check() == []
+
+
 def test_points_that_came_without_rollups_get_them_once(opened: Any) -> None:
     series = opened()
     assert issubclass(type(series), CanRollUp)
