@@ -49,6 +49,7 @@ __all__ = ["Ingest"]
 
 _QUEUE_BYTES = 256 << 20
 _BATCH_BYTES = 64 << 20
+_TOLD_RUNS = 64  # of a writer, whose listeners are told at once; of others they look a moment later
 _Refusal = (AccessDenied, UploadRefused, SchemaMismatch)
 
 
@@ -314,10 +315,12 @@ class Ingest:
         elif part.kind == DICT:
             for project, run_id in read_names(part, skip):
                 self._rights.check_run(job.caller, project, run_id, batch.fresh)
-                batch.touched.add(run_id)
+                if len(session.runs) < _TOLD_RUNS:
+                    session.runs.add(run_id)
             self._way.names(session, part, skip)
         elif part.kind == SEGMENT:
             self._way.points(session, part, skip)
+            batch.touched |= session.runs
             self.points += part.last - part.first - skip
         else:
             for _, project, run_id, _ in read_lines(part, skip):

@@ -42,6 +42,7 @@ class Session:
         alive: whether its uploader says so; `heard` (monotonic) and `heard_us`: when it last did.
         silenced: its runs may have been taken for lost; `lost`: they have been, by this session.
         stale: what has arrived must be found out anew.
+        runs: some of those whose points it brought.
         extra: what the way of storing remembers.
     """
 
@@ -58,6 +59,7 @@ class Session:
     silenced: bool = True
     lost: bool = False
     stale: bool = False
+    runs: set[str] = field(default_factory=set)
     extra: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, list[int]]:

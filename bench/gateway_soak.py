@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="gateway-soak-"))
     soak, end = Soak(), time.monotonic() + 60 * given.minutes
     chance = random.Random(given.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no process behind
     say(f"seed {given.seed}")
     try:
         while time.monotonic() < end:
@@ -102,6 +103,9 @@ class _Tracker:
             self.calls += len(block)
 
     def kill(self) -> None:
+        """End it; idempotent."""
+        if self.process.poll() is not None and not self._reader.is_alive():
+            return
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -122,6 +126,15 @@ class _Round:
         self.trackers: list[_Tracker] = []
 
     def play(self) -> None:
+        try:
+            self._play()
+        finally:
+            for tracker in self.trackers:
+                tracker.kill()
+            self.gateway.stop()
+        self._reckon()
+
+    def _play(self) -> None:
         self.gateway.start()
         with FaultProxy(self.gateway.url, seed=self.chance.getrandbits(30)) as proxy:
             self.proxy = proxy
@@ -134,8 +147,6 @@ class _Round:
                 self._sync(machine)
             for name, number in proxy.faults.items():
                 self.soak.faults[name] = self.soak.faults.get(name, 0) + number
-        self.gateway.stop()
-        self._reckon()
 
     def _let_in(self) -> None:
         """Give the proxy's port the gateway's token."""

@@ -46,7 +46,7 @@ _SIGN = 10.0  # seconds between two signs of life
 _LINGER = 2.0  # seconds that it stays when nothing is left
 _GIVE_UP = 3600.0
 _WORTH = 4096  # bytes from which an upload to another host is packed
-_REFUSED = 30.0  # seconds until a refused writer is tried again
+_REFUSED = 10.0  # seconds until a refused writer is tried again
 _BACKOFF = (0.2, 30.0)
 _KINDS = {"rec": LOG, "txt": TEXT, "seg": SEGMENT, "dict": DICT}
 
