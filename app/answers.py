@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from .auth import Caller
     from .gateway import Gateway
 
-__all__ = ["arrow_bytes", "frame_answer", "json_answer", "json_rows", "parts_bytes", "wants_arrow"]
+__all__ = [
+    "answer",
+    "arrow_bytes",
+    "frame_answer",
+    "json_answer",
+    "json_rows",
+    "parts_bytes",
+    "wants_arrow",
+]
 
 _SMALL = 1024  # bytes below which nothing is packed
 
@@ -88,30 +97,35 @@ def wants_arrow(request: Request) -> bool:
     raise QueryError(f"answers are {JSON} or {ARROW}, not {accepted[:100]}")
 
 
+async def answer(
+    gateway: Gateway, request: Request, caller: Caller, name: str, *arguments: Any
+) -> Response:
+    """Have an answer worked out, see `app.answering`, and send it in the form that the caller wants."""
+    packs = "gzip" in request.headers.get("accept-encoding", "")
+
+    def work() -> Response:
+        found = gateway.answers.run(caller, name, *arguments)
+        headers = {"Vary": "Accept, Accept-Encoding, Authorization", **found.headers}
+        return _tagged(request, found.body, found.kind, headers, packs=packs and found.kind == JSON)
+
+    return await gateway.work(work)
+
+
 async def frame_answer(
     gateway: Gateway,
     request: Request,
-    question: Callable[[], pl.DataFrame | tuple[pl.DataFrame, str]],
+    question: Callable[[], pl.DataFrame],
 ) -> Response:
-    """Ask in a thread, and return the frame in the form that the caller wants.
-
-    Args:
-        gateway: whose threads.
-        request: whose headers say the form, and what the caller has already.
-        question: returns the frame, or the frame and the token of the next page.
-    """
+    """Ask in a thread of the gateway itself, and return the frame in the form that the caller wants."""
     arrow = wants_arrow(request)
     packs = "gzip" in request.headers.get("accept-encoding", "")
 
     def work() -> Response:
-        found = question()
-        frame, page = found if isinstance(found, tuple) else (found, "")
+        frame = question()
         headers = {"Vary": "Accept, Accept-Encoding, Authorization"}
-        if page:
-            headers["Mlrun-Next-Page"] = page
         if arrow:
             return _tagged(request, arrow_bytes(frame), ARROW, headers, packs=False)
-        body = b'{"rows":%b,"next":%b}' % (json_rows(frame), json.dumps(page or None).encode())
+        body = b'{"rows":%b,"next":null}' % json_rows(frame)
         return _tagged(request, body, JSON, headers, packs=packs)
 
     return await gateway.work(work)

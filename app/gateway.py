@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .answerpool import AnswerPool
 from .auth import Auth
 from .figures import Figures
 from .lag import Lag
@@ -40,6 +41,7 @@ class Gateway:
         auth: tells callers.
         figures: counters for `/metrics`.
         live: tells listeners of a run's news.
+        answers: works out what callers ask.
         sql: runs queries of callers in processes of their own.
         parts: ingest, objects and other rooms with a life of their own.
         ports: port by name, once they are open: `http`, `flight`.
@@ -55,8 +57,10 @@ class Gateway:
         self.figures = Figures()
         self.auth = Auth(self)
         self.live = Live(self)
+        self.answers = AnswerPool(store, options)
         self.sql = SqlPool(store, options)
-        self._pool = Pool("answers", options.threads, options.waiting)
+        self._pool = Pool("answers", options.threads + options.answer_processes, options.waiting)
+        self._queries = Pool("queries", options.sql_children, options.waiting)
         self.figures.gauge("mlrun_gateway_busy", lambda: float(self._pool.busy))
         self.figures.gauge("mlrun_gateway_listeners", lambda: float(self.live.listeners))
         self._lag = Lag()
@@ -71,12 +75,17 @@ class Gateway:
         """
         return await self._pool.run(call, *args, **options)
 
+    async def query(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Return what a call of `sql` returns, as `work` does; queries that take long hold up one another only."""
+        return await self._queries.run(call, *args, **options)
+
     async def start(self) -> None:
         """Open the store and start the parts."""
         await self.work(self._open)
         for part in self.parts:
             await part.start()
         self._lag.start()
+        self._warming = asyncio.create_task(asyncio.to_thread(self.answers.warm))
 
     def _open(self) -> None:
         self.store.prepare()
@@ -87,6 +96,7 @@ class Gateway:
         """Take no more, finish what is in hand, close everything."""
         self.draining = True
         self._lag.stop()
+        await asyncio.gather(self._warming, return_exceptions=True)
         self.live.close()
         for part in reversed(self.parts):
             try:
@@ -96,8 +106,10 @@ class Gateway:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._pool.close()
         self.sql.close()
+        self.answers.close()
+        self._queries.close()
+        self._pool.close()
         for part in reversed(self.parts):
             part.close()
         self.store.close()

@@ -18,7 +18,8 @@ class Options:
         tls_cert, tls_key: PEM files; both or none.
         hosts: names by which others reach it, beside its own; what `Host` may say.
         origins: pages that may call it from a browser (CORS); none by default.
-        threads: answers that are worked out at once.
+        threads: of this process, for what would block the event loop; more than a few hold one another up.
+        answer_processes: that work out answers beside it; 0 leaves that to the threads.
         waiting: requests that may wait for one of them; more get 503 and `Retry-After`.
         max_body: bytes of a question or a change (ingest and objects have their own).
         max_rows: rows of one page.
@@ -36,7 +37,8 @@ class Options:
     tls_key: str = ""
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
-    threads: int = 8
+    threads: int = 4
+    answer_processes: int = 0
     waiting: int = 256
     max_body: int = 16 << 20
     max_rows: int = 10_000

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from mlrun.errors import QueryError
 from mlrun.wire import ARROW, ASK, JSON, LOOKUP, MARKS, NOUNS, PARTS
 
-from .answers import arrow_bytes, parts_bytes
+from .answers import answer
 from .auth import Caller, caller_of
 from .problems import PROBLEMS
-from .questions import LOOKED_UP, MODELS, QUESTIONS, parse
+from .questions import LOOKED_UP, MODELS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,30 +46,23 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
-def _answer(gateway: Gateway, caller: Caller, noun: str, body: bytes) -> Response:
-    """Work out an answer; called in a thread."""
-    arguments = parse(MODELS[noun], body)
-    if noun == "sql":
-        audits = caller.may("admin")
-        frame = gateway.sql.run(arguments["query"], caller.projects("read"), audits=audits)
-        return Response(frame, media_type=ARROW)
-    found = QUESTIONS[noun](caller.seen(gateway.store), **arguments)
-    form = NOUNS[noun]
-    if form == "arrow":
-        return Response(arrow_bytes(found), media_type=ARROW)
-    if form == "parts":
-        return Response(parts_bytes(found), media_type=PARTS)
-    return Response(json.dumps({"value": found}).encode(), media_type=JSON)
-
-
 def _route(noun: str) -> Callable[..., Awaitable[Response]]:
     async def ask(request: Request, caller: CallerHere) -> Response:
         gateway = gateway_of(request)
-        return await gateway.work(_answer, gateway, caller, noun, await request.body())
+        body = await request.body()
+        if noun == "sql":
+            return await gateway.query(_queried, gateway, caller, body)
+        return await answer(gateway, request, caller, "ask", noun, body)
 
     ask.__name__ = f"ask_{noun}"
     ask.__doc__ = f"Ask for `{noun}`; asking changes nothing, so it may be sent again."
     return ask
+
+
+def _queried(gateway: Gateway, caller: Caller, body: bytes) -> Response:
+    query = parse(MODELS["sql"], body)["query"]
+    found = gateway.sql.run(query, caller.projects("read"), audits=caller.may("admin"))
+    return Response(found, media_type=ARROW)
 
 
 for _noun in NOUNS:

@@ -8,14 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
-from mlrun.errors import NotFound, QueryError
-from mlrun.lookup.keyset import page_of
-from mlrun.lookup.sight import snapshot
+from mlrun.errors import QueryError
 from mlrun.wire import API, ARROW, EVENT_STREAM, EVENTS
 
-from .answers import frame_answer, json_answer
+from .answering import known_run
+from .answers import answer, frame_answer, wants_arrow
 from .problems import PROBLEMS
-from .questions import QUESTIONS, SqlQuestion, parse
+from .questions import SqlQuestion, parse
 from .routes_ask import CallerHere, body_schema, gateway_of
 
 if TYPE_CHECKING:
@@ -78,74 +77,35 @@ async def list_runs(
     deleted: bool = False,
 ) -> Response:
     """Return runs, one row each, page by page; arguments as those of `mlrun.runs`."""
-    from mlrun.query import run_query, runs_frame
-
-    gateway = gateway_of(request)
-    order = order_by or ["-started_at"]
-
-    def work() -> tuple[pl.DataFrame, str]:
-        query = run_query(project, where, order, None, 0, children, archived, deleted)
-        question = repr((project, where, order, children, archived, deleted))
-        with snapshot(caller.seen(gateway.store)) as sight:
-            ids, following = page_of(sight, query, limit, page, question)
-            return runs_frame(sight, ids, columns), following
-
-    return await frame_answer(gateway, request, work)
+    asked = (project, where, order_by or ["-started_at"], children, archived, deleted)
+    arrow = wants_arrow(request)
+    return await answer(
+        gateway_of(request), request, caller, "page", arrow, asked, columns, limit, page
+    )
 
 
 @router.get(f"{API}/runs/{{run_id}}", response_model=RunDocument)
 async def get_run(request: Request, run_id: str, caller: CallerHere) -> Response:
     """Return one run, by its id, a unique beginning or end of it, or the newest of that name."""
-    gateway = gateway_of(request)
-
-    def work() -> dict[str, Any]:
-        from mlrun.tables import RUNS
-        from mlrun.view import get_run
-
-        view = get_run(caller.seen(gateway.store), run_id)
-        return {
-            "run": {c: view.record[c] for c in RUNS.visible},
-            "params": view.params,
-            "results": view.results,
-            "summary": view.summary,
-            "tags": view.tags,
-            "labels": view.labels,
-        }
-
-    return await json_answer(gateway, request, work)
+    return await answer(gateway_of(request), request, caller, "document", run_id)
 
 
-def _frame_route(path: str, noun: str, told: str, **given: Any) -> None:
+def _frame_route(path: str, noun: str, told: str) -> None:
     """Add a route for a frame of one run, by its id."""
 
     async def ask(request: Request, run_id: str, caller: CallerHere) -> Response:
-        gateway = gateway_of(request)
-
-        def work() -> pl.DataFrame:
-            seen = caller.seen(gateway.store)
-            ids: Any = [_known(seen, run_id)]
-            if noun == "iterations":
-                ids = ids[0]
-            name = {"artifacts": "of", "logs": "run_id", "iterations": "run_id"}.get(
-                noun, "run_ids"
-            )
-            found: pl.DataFrame = QUESTIONS[noun](seen, **{name: ids}, **given)
-            return found
-
-        return await frame_answer(gateway, request, work)
+        name = {"artifacts": "of", "logs": "run_id", "iterations": "run_id"}.get(noun, "run_ids")
+        given = {name: run_id if noun == "iterations" else [run_id]}
+        arrow = wants_arrow(request)
+        return await answer(
+            gateway_of(request), request, caller, "frame", arrow, noun, given, run_id
+        )
 
     ask.__name__ = f"run_{path.replace('-', '_')}"
     ask.__doc__ = told
     router.add_api_route(
         f"{API}/runs/{{run_id}}/{path}", ask, methods=["GET"], responses={200: _FRAME}
     )
-
-
-def _known(store: Any, run_id: str) -> str:
-    with snapshot(store) as sight:
-        if sight.knows(run_id):
-            return run_id
-    raise NotFound(f"no run {run_id!r} in {store.url}")
 
 
 _frame_route("params", "params", "Return a run's parameters: run_id, key, value (JSON), type.")
@@ -168,18 +128,13 @@ async def _points(
     last: bool,
 ) -> Response:
     gateway = gateway_of(request)
-
-    def work() -> pl.DataFrame:
-        found: pl.DataFrame = QUESTIONS["metrics"](
-            caller.seen(gateway.store), table=table, run_ids=run_ids, keys=keys, points=points, x=x,
-            start=_bound(start), end=_bound(end), method=method, last=last,
-        )  # fmt: skip
-        most = gateway.options.max_rows * 100
-        if found.height > most:
-            raise QueryError(f"{found.height:,} rows: ask with `points=`, or between bounds")
-        return found
-
-    return await frame_answer(gateway, request, work)
+    given = {
+        "table": table, "run_ids": run_ids, "keys": keys, "points": points, "x": x,
+        "start": _bound(start), "end": _bound(end), "method": method, "last": last,
+    }  # fmt: skip
+    most = gateway.options.max_rows * 100
+    arrow = wants_arrow(request)
+    return await answer(gateway, request, caller, "frame", arrow, "metrics", given, None, most)
 
 
 def _bound(text: str | None) -> Any:
@@ -260,33 +215,24 @@ async def metrics_of_runs(
 @router.get(f"{API}/params", responses={200: _FRAME})
 async def params_of_runs(request: Request, caller: CallerHere, run_ids: Ids) -> Response:
     """Return the parameters of several runs."""
-    gateway = gateway_of(request)
-    return await frame_answer(
-        gateway, request, lambda: QUESTIONS["params"](caller.seen(gateway.store), run_ids=run_ids)
-    )
+    given = {"run_ids": run_ids}
+    arrow = wants_arrow(request)
+    return await answer(gateway_of(request), request, caller, "frame", arrow, "params", given)
 
 
 @router.get(f"{API}/artifacts", responses={200: _FRAME})
 async def artifacts(request: Request, caller: CallerHere, project: str | None = None) -> Response:
     """Return the artifacts of a project, or of all: one row for every run and step that logged a version."""
-    gateway = gateway_of(request)
-
-    def work() -> pl.DataFrame:
-        import polars as pl
-
-        found: pl.DataFrame = QUESTIONS["artifacts"](caller.seen(gateway.store))
-        return found if project is None else found.filter(pl.col("project") == project)
-
-    return await frame_answer(gateway, request, work)
+    arrow = wants_arrow(request)
+    given = {"of": project}
+    return await answer(gateway_of(request), request, caller, "frame", arrow, "artifacts", given)
 
 
 @router.get(f"{API}/projects", responses={200: _FRAME})
 async def projects(request: Request, caller: CallerHere) -> Response:
     """Return one row per project, with its number of runs, of running ones, and its latest start."""
-    gateway = gateway_of(request)
-    return await frame_answer(
-        gateway, request, lambda: QUESTIONS["projects"](caller.seen(gateway.store))
-    )
+    arrow = wants_arrow(request)
+    return await answer(gateway_of(request), request, caller, "frame", arrow, "projects", {})
 
 
 @router.get(f"{API}/functions", responses={200: _FRAME})
@@ -318,12 +264,12 @@ async def sql(request: Request, caller: CallerHere) -> Response:
     gateway = gateway_of(request)
     body = await request.body()
 
-    def work() -> pl.DataFrame:
+    def work() -> bytes:
         query = parse(SqlQuestion, body)["query"]
-        found = gateway.sql.run(query, caller.projects("read"), audits=caller.may("admin"))
-        return pl.read_ipc_stream(found)
+        return gateway.sql.run(query, caller.projects("read"), audits=caller.may("admin"))
 
-    return await frame_answer(gateway, request, work)
+    found = await gateway.query(work)
+    return await frame_answer(gateway, request, lambda: pl.read_ipc_stream(found))
 
 
 @router.get(
@@ -334,7 +280,7 @@ async def sql(request: Request, caller: CallerHere) -> Response:
 async def follow_logs(request: Request, run_id: str, caller: CallerHere) -> StreamingResponse:
     """Stream what a run prints: `lines` of `[time, stream, line]`, from the first one, and `end`."""
     gateway = gateway_of(request)
-    await gateway.work(_known, caller.seen(gateway.store), run_id)
+    await gateway.work(known_run, caller.seen(gateway.store), run_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(gateway.live.lines(run_id), headers=headers, media_type=EVENT_STREAM)
 
@@ -347,6 +293,6 @@ async def follow_logs(request: Request, run_id: str, caller: CallerHere) -> Stre
 async def events(request: Request, run_id: str, caller: CallerHere) -> StreamingResponse:
     """Stream a live run's news: `state`, `points` (by key, of the series that grew), and `end`."""
     gateway = gateway_of(request)
-    await gateway.work(_known, caller.seen(gateway.store), run_id)
+    await gateway.work(known_run, caller.seen(gateway.store), run_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(gateway.live.events(run_id), headers=headers, media_type=EVENT_STREAM)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app", "listen", "serve", "uvicorn_server"]
 
+_SWITCH_SECONDS = (
+    0.001  # the event loop waits so long at most for each thread that works out an answer
+)
 _DESCRIPTION = """Runs, metrics, artifacts and logs of machine learning, as Arrow or JSON.
 
 Every answer is Arrow IPC (`Accept: application/vnd.apache.arrow.stream`) or JSON; every error is a problem document.

@@ -27,6 +27,8 @@ def start(
     **given: Any,
 ) -> None:
     """Serve a store with what the command line says."""
+    if given.get("answer_processes") is None:
+        given["answer_processes"] = _processes(store)
     options = Options(
         flight_port=None if no_flight else flight_port,
         hosts=allow_host,
@@ -34,3 +36,10 @@ def start(
         **given,
     )
     serve(store, options, log_level=log_level, listening=listening)
+
+
+def _processes(store: Store) -> int:
+    """Return how many processes answer: a few, or none where only one process can have the series open."""
+    from os import cpu_count
+
+    return 0 if "chdb" in str(store._urls["series"]).partition(":")[0] else min(4, cpu_count() or 1)
