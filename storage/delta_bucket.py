@@ -167,11 +167,13 @@ class BucketFolder:
 
         try:
             yield
-        except (MlrunError, FileNotFoundError):
+        except MlrunError:
             raise
         except (BaseError, OSError) as error:
+            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+                raise
             why = self._place.clean(error)
-            raise StoreError(f"{self._place.url!r} cannot be used: {why}") from None
+            raise StoreError(f"{self._place.name} cannot be used: {why}") from None
 
 
 def _remembered(where: str) -> bytes | None:

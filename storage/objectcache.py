@@ -94,7 +94,7 @@ class ObjectCache:
 
     def keep(self, fd: int, path: Path, sha256: str, *, pin: bool = True) -> Path:
         """Take a filled file over as the copy of an object; what was not wanted for longest may go."""
-        os.fchmod(fd, 0o400)
+        path.chmod(0o400)
         os.fsync(fd)  # else a power failure leaves a name without bytes
         size = os.fstat(fd).st_size
         final = self._place(sha256)

@@ -101,6 +101,11 @@ class ObjectPlace:
                 raise ConfigError(f"{shown!r}: no option {name!r}{did_you_mean(name, known)}")
         return cls(shown, parts.scheme, parts.netloc, folder, options)
 
+    @property
+    def name(self) -> str:
+        """The URL without options, for messages."""
+        return f"{self.scheme}://{self.bucket}/{self.folder}".rstrip("/")
+
     def open(self, *folders: str) -> Any:
         """Return obstore's handle of the folder, or of one below it; nothing is asked of the network yet."""
         from obstore.store import AzureStore, GCSStore, S3Store
@@ -148,6 +153,8 @@ class ObjectPlace:
 
     def clean(self, error: BaseException) -> str:
         """Return what an error says in one line, without credentials."""
+        if "NoSuchBucket" in str(error):
+            return f"there is no bucket {self.bucket!r}"
         text = first_line(error)
         for name, value in self.options.items():
             if value and is_secret_option(name):

@@ -19,7 +19,7 @@ import io
 import os
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -182,8 +182,9 @@ class BucketObjects:
         self._check_open()
         with self._told("cannot free"):
             freed = objectsweep.sweep(self._store, keep, older_s)
-            for upload in self._abandoned(older_s):
-                abort(self._at, upload)
+            with suppress(ObjectsUnreachable):  # it takes rights of its own; `check` tells of it
+                for upload in self._abandoned(older_s):
+                    abort(self._at, upload)
         self._cache.trim()
         return freed
 
@@ -239,10 +240,10 @@ class BucketObjects:
         except MlrunError:
             raise
         except (BaseError, OSError) as error:
-            if isinstance(error, BaseError):
+            if isinstance(error, BaseError) or "NoSuchBucket" in str(error):
                 why = self._at.clean(error)
-                raise ObjectsUnreachable(f"{what} objects of {self.url!r}: {why}") from None
-            raise ObjectError(f"{what} objects of {self.url!r}: {_reason(error)}") from None
+                raise ObjectsUnreachable(f"{what} objects of {self._at.name}: {why}") from None
+            raise ObjectError(f"{what} objects of {self._at.name}: {_reason(error)}") from None
 
     def _size(self, name: str) -> int | None:
         import obstore

@@ -75,10 +75,11 @@ def abort(place: ObjectPlace, upload: Upload) -> None:
 
 
 def _keys(place: ObjectPlace) -> tuple[str, str, str] | None:
-    key, secret, token = (
-        place.options.get(name) or os.environ.get(f"AWS_{name.upper()}", "")
-        for name in ("access_key_id", "secret_access_key", "session_token")
-    )
+    names = ("access_key_id", "secret_access_key", "session_token")
+    found = [place.options.get(name, "") for name in names]
+    if not found[0]:  # a token belongs to the key that it came with
+        found = [os.environ.get(f"AWS_{name.upper()}", "") for name in names]
+    key, secret, token = found
     return (key, secret, token) if key and secret else None
 
 
@@ -108,12 +109,12 @@ def _ask(place: ObjectPlace, method: str, key: str, query: dict[str, str]) -> by
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException) as error:
-        raise ObjectsUnreachable(f"{place.url!r} does not answer: {error}") from error
+        raise ObjectsUnreachable(f"{place.name} does not answer: {error}") from error
     finally:
         connection.close()
     if answer.status >= 300 and not (method == "DELETE" and answer.status == 404):
         raise ObjectsUnreachable(
-            f"{place.url!r} refuses to tell of uploads: {answer.status} {answer.reason}"
+            f"{place.name} does not tell of unfinished uploads: {answer.status} {answer.reason}"
         )
     return body
 

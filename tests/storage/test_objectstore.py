@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlrun.contracts import CanCheck, CanPresign, CanSweep
-from mlrun.errors import ConfigError, NotFound, ObjectError, StoreError
+from mlrun.errors import ConfigError, NotFound, ObjectError, ObjectsUnreachable, StoreError
 from mlrun.registry import storage_class
 from mlrun.testing.objects import ObjectsConformance
 
@@ -177,7 +177,7 @@ def test_a_bucket_that_fails_on_and_on_is_an_error_and_nothing_is_left(
     hasty: Any, s3: S3Server, bucket: str
 ) -> None:
     s3.fail(method="PUT", path="partNumber=3", how="500", times=1000)
-    with pytest.raises(ObjectError, match=r"cannot store objects of 's3://.*500"):
+    with pytest.raises(ObjectError, match=r"cannot store objects of s3://.*500"):
         hasty.put(_BIG)
     assert (s3.keys(bucket), s3.uploads(bucket)) == ([], [])
     s3.fail(path="", how="403", times=1000)
@@ -188,6 +188,23 @@ def test_a_bucket_that_fails_on_and_on_is_an_error_and_nothing_is_left(
     ):
         with pytest.raises(ObjectError, match="403"):
             call()
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: S3Server) -> None:
+    url = s3.url("not-made", "x")
+    with closing(storage_class(url)(url)) as store:
+        for data in (b"x", _BIG):
+            with pytest.raises(ObjectsUnreachable, match="there is no bucket 'not-made'"):
+                store.put(data)
+        with pytest.raises(ObjectsUnreachable, match="there is no bucket 'not-made'"):
+            list(store.list())
+
+
+def test_a_sweep_needs_no_right_to_list_uploads(objects: Any, s3: S3Server, bucket: str) -> None:
+    objects.put(b"spare")
+    s3.fail(method="GET", path="uploads=", how="403", times=1000)
+    assert objects.sweep([], older_s=0) == (1, 5)
+    assert [f.severity for f in objects.check()] == ["note"]
 
 
 def test_a_file_that_changes_while_it_is_stored_is_refused(
