@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.errors import MlrunError, StoreError
 
 from .delta_folder import LOG
+from .objectplace import refuse_fork
 from .objectread import RemoteFile
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class BucketFolder:
         """Turn what obstore raises into an error of ours, without credentials."""
         from obstore.exceptions import BaseError
 
+        refuse_fork()
         try:
             yield
         except MlrunError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,22 @@ def test_a_torn_last_commit_is_put_aside(series: Any, s3: S3Server, bucket: str)
         assert fresh.check() == []
         assert fresh.snapshot(METRICS).marks() == {"w": 1}
         assert fresh.append(METRICS, sample(METRICS, 10, seed=2), marks={"w": 2})
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_forked_child_is_refused_and_does_not_hang(series: Any, made: bool) -> None:
+    if made:
+        series.append(METRICS, sample(METRICS, 3))
+    rows = series.snapshot(METRICS).scan().read_all().num_rows
+    pid = os.fork()
+    if not pid:
+        try:
+            series.snapshot(METRICS)
+        except StoreError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert series.snapshot(METRICS).scan().read_all().num_rows == rows
 
 
 def test_no_secret_is_shown_or_pickled(url: str) -> None:
