@@ -30,6 +30,7 @@ __all__ = ["IngestPart", "read_body", "unpacked"]
 
 _SILENCE = 60.0  # seconds; MLRUN_HEARTBEAT
 _RESERVE = 1 << 30  # bytes; MLRUN_RESERVE_BYTES
+_AT_ONCE = 256 << 20  # bytes of uploads that may be arriving
 _SECONDS = 30.0  # that a body may take between two pieces
 _ABSORB = 5.0  # seconds between two looks whether an absorber is due
 
@@ -45,6 +46,7 @@ class IngestPart:
         self._gateway = gateway
         self._ingest: Ingest | None = None
         self._absorbing: asyncio.Task[None] | None = None
+        self._arriving = 0  # bytes of uploads that are being read; changed on the event loop alone
         self.router = APIRouter(tags=["ingest"])
         self.router.add_api_route(
             INGEST,
@@ -107,9 +109,17 @@ class IngestPart:
         return self.ingest.offer(caller, unpacked(body, encoding))
 
     async def _post(self, request: Request, caller: Caller = Depends(caller_of)) -> dict[str, Any]:  # noqa: B008
-        body = await read_body(request, MAX_BYTES)
-        packed = request.headers.get("content-encoding", "identity")
-        offered = await asyncio.to_thread(self._offer, caller, body, packed)
+        told = request.headers.get("content-length", "")
+        size = int(told) if told.isdecimal() else MAX_BYTES
+        if self._arriving and self._arriving + size > _AT_ONCE:
+            raise StoreBusy("more uploads arrive than the gateway can hold: try again")
+        self._arriving += size
+        try:
+            body = await read_body(request, MAX_BYTES)
+            packed = request.headers.get("content-encoding", "identity")
+            offered = await asyncio.to_thread(self._offer, caller, body, packed)
+        finally:
+            self._arriving -= size
         answer: dict[str, Any] = await asyncio.wrap_future(offered)
         return answer
 

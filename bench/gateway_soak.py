@@ -230,9 +230,10 @@ class _Round:
             shared = mlrun.metrics("common", keys=[tracker.name], store=store)["step"].to_list()
             if shared != list(range(0, 10 * len(shared), 10)):
                 self._note(f"{tracker.name}: steps of the common run are missing or doubled")
+        killed = {t.name for t in self.trackers if t.process.returncode == -signal.SIGKILL}
         states = mlrun.runs("soak", store=store, columns=["run_id", "state"]).rows()
         for run_id, state in states:
-            if run_id != "common" and state != "lost":
+            if run_id in killed and state != "lost":
                 self._note(f"{run_id} is {state} although its process was killed")
         store.close()
 

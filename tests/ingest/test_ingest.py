@@ -280,36 +280,6 @@ def test_a_record_that_fits_no_table_is_set_aside_and_holds_up_nothing(house: Ho
     writer.close()
 
 
-def test_a_full_disk_of_the_gateway_refuses_and_loses_nothing(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    try:
-        house.kill()
-        house.options["reserve"] = 1 << 60
-        house.begin()
-        way: Any = house.ingest._way  # type: ignore[union-attr]
-        real = way._need_room
-
-        def full(size: int) -> None:
-            raise StoreBusy("the gateway's disk is full")
-
-        way._need_room = full
-        spool, uploader = house.spool()
-        writer = Writer.open(spool.journal)
-        writer.record(run_ops("r", writer))
-        writer.channel("p", "r").log({"loss": 1.0}, 0)
-        with pytest.raises(StoreBusy):
-            uploader.step()
-        way._need_room = real
-        house.kill()
-        house.options["reserve"] = 0
-        house.begin()
-        send_all(uploader)
-        assert steps(house, "r") == [0]
-        writer.close()
-    finally:
-        house.close()
-
-
 def test_what_a_restored_gateway_lacks_is_passed_over_and_the_rest_goes_on(
     house: House, tmp_path: Path
 ) -> None:
@@ -336,15 +306,6 @@ def test_what_a_restored_gateway_lacks_is_passed_over_and_the_rest_goes_on(
         writer.close()
         later.close()
         house.begin()
-
-
-def test_uploads_are_refused_while_too_much_waits(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mlrun.app.ingest._QUEUE_BYTES", 10)
-    upload = Upload("x" * 32, {"w-0123456789ab": Speaker(1, "h", True)}, [])
-    with pytest.raises(StoreBusy):
-        house.take(b"".join(pack_upload(upload)))
 
 
 def test_a_fault_of_the_store_is_told_and_sent_again(
