@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+
+from mlrun.arrowmemory import numpy_of
 from mlrun.contracts import PointFilter
 from mlrun.credentials import with_secrets
 from mlrun.errors import StoreError
@@ -139,7 +142,8 @@ class ClickHouseSeries:
             marks: journal writer to the highest mark that `data` contains; marks of a writer grow, as they like.
 
         Returns:
-            False if one of the marks is in the table already; nothing is written then.
+            False if one of the marks is in the table already, or lies behind the `seq` of a row of its writer, as when
+            somebody else appended the first of these rows meanwhile; nothing is written then.
 
         Raises:
             Disconnected: the server went away; the marks tell whether the rows are there.
@@ -147,11 +151,12 @@ class ClickHouseSeries:
         log = self._log(table)
         rows = conform(data, table)
         lines: list[Line] = [(MARK, writer, number) for writer, number in (marks or {}).items()]
+        first = _first_rows(rows, marks or {})
         refused = False
 
         def make(state: State) -> tuple[Any, list[Line]] | None:
             nonlocal refused
-            refused = state.covers(marks)
+            refused = state.covers(marks) or state.passes(first)
             return None if refused or not (rows.num_rows or lines) else (rows, lines)
 
         _, done = log.commit(make)
@@ -228,3 +233,14 @@ class ClickHouseSeries:
             if table.name not in self._logs:
                 self._logs[table.name] = TableLog(self._client, table)
             return self._logs[table.name]
+
+
+def _first_rows(rows: pa.Table, marks: Mapping[str, int]) -> dict[str, int]:
+    """Return the least `seq` of the rows of each writer that has a mark."""
+    if not rows.num_rows or "seq" not in rows.column_names:
+        return {}
+    words = rows.column("writer").combine_chunks().dictionary_encode()
+    least = np.full(len(words.dictionary), np.iinfo(np.int64).max)
+    np.minimum.at(least, numpy_of(words.indices), numpy_of(rows.column("seq")))
+    found = zip(words.dictionary.to_pylist(), least.tolist(), strict=True)
+    return {word: seq for word, seq in found if word in marks}

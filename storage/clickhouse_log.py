@@ -65,6 +65,10 @@ class State:
         """Whether one of these marks is there or passed."""
         return any(self.marks.get(w, 0) >= number for w, number in (marks or {}).items())
 
+    def passes(self, first: Mapping[str, int]) -> bool:
+        """Whether a mark is past the first row of its writer: that row is there, or will never come."""
+        return any(self.marks.get(w, 0) > seq for w, seq in first.items())
+
 
 class TableLog:
     """The log of one table, for many threads; reads what is new when asked for the state."""

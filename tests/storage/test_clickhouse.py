@@ -109,6 +109,17 @@ def test_a_group_that_holds_what_is_there_is_refused_whole(opened: Any) -> None:
     assert one.snapshot(METRICS).marks() == {"other": 1, "w": (3 << 32) + 7, "v": 1}
 
 
+def test_rows_that_begin_before_a_mark_are_refused(opened: Any) -> None:
+    one, two = opened(), opened()
+    assert one.append(METRICS, points_of("w", 0, 100), marks={"w": 100})
+    more = pa.concat_tables([points_of("w", 0, 150), points_of("v", 0, 10)])
+    assert two.append(METRICS, more, marks={"w": 150, "v": 10}) is False
+    rest = pa.concat_tables([points_of("w", 100, 50), points_of("v", 0, 10)])
+    assert two.append(METRICS, rest, marks={"w": 150, "v": 10}) is True
+    found = one.snapshot(METRICS).scan(columns=["seq"]).read_all().column(0).to_pylist()
+    assert sorted(found) == sorted([*range(150), *range(10)])
+
+
 def test_an_insert_that_comes_late_stores_nothing(opened: Any) -> None:
     series = opened()
     for segment in range(1, 4):
