@@ -33,6 +33,7 @@ class AnswerPool:
     def __init__(self, store: Store, options: Options) -> None:
         self._store = store
         self._children: Children | None = None
+        self._number = options.answer_processes
         if options.answer_processes:
             limits = Limits(_SECONDS, _BYTES, _too_much)
             self._children = Children(
@@ -50,9 +51,9 @@ class AnswerPool:
             return _unpacked(self._children.run(asked))  # it changes nothing: another may answer
 
     def warm(self) -> None:
-        """Start a process before somebody asks; called in a thread."""
+        """Start the processes before somebody asks; called in a thread."""
         if self._children is not None:
-            self._children.warm()
+            self._children.warm(self._number)
 
     def close(self) -> None:
         """End the processes."""

@@ -99,10 +99,10 @@ class Children:
             raise error_of(json.loads(body))
         raise RuntimeError(body.decode("utf-8", "replace"))
 
-    def warm(self, number: int = 1) -> None:
+    def warm(self, number: int) -> None:
         """Start processes before somebody waits for them."""
-        for child in [_Child(self._module, self._store) for _ in range(number)]:
-            self._give_back(child)
+        for _ in range(number):
+            self._give_back(_Child(self._module, self._store))
 
     def _take(self) -> _Child:
         with self._lock:
