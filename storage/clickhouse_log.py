@@ -37,7 +37,7 @@ _COMMIT_SECONDS = 120.0
 _FRESH_SECONDS = (
     1.0  # so young a look is believed: the number that it leads to is checked by the server
 )
-_GHOST_LOOKS = 5
+_GHOST_SECONDS = 10.0  # longer than any insert takes from its token to its part
 _EPOCH = pa.scalar(0, pa.timestamp("us", "UTC"))
 
 Line = tuple[int, str, int]  # kind, name, number
@@ -107,19 +107,22 @@ class TableLog:
         """
         with self._appending:  # threads of one process do not get in each other's way
             deadline = time.monotonic() + _COMMIT_SECONDS
-            state, skip, ghosts = self._recent(), 0, 0
+            state, skip, dropped = self._recent(), 0, 0
+            since = time.monotonic()
             while time.monotonic() < deadline:
                 made = make(state)
                 if made is None:
                     return state, False
-                number, word = state.commit + 1 + skip, uuid7()
-                after, owner = self._insert(number, word, *made)
+                after, owner = self._insert(state.commit + 1 + skip, word := uuid7(), *made)
                 if owner == word:
                     return state, True
-                ghosts = ghosts + 1 if after.commit == state.commit else 0
-                skip = skip + 1 if ghosts >= _GHOST_LOOKS else 0
+                dropped += 1
+                if after.commit != state.commit:  # somebody else was first
+                    skip, dropped, since = 0, 0, time.monotonic()
+                elif time.monotonic() - since > _GHOST_SECONDS:
+                    skip, dropped, since = skip + 1, 0, time.monotonic()
                 state = after
-                time.sleep(random.random() * 0.01)
+                time.sleep(random.random() * 0.01 * 2 ** min(dropped, 7))
         raise StoreError(f"{self.client.url}: table {self.table.name!r} is written to by too many")
 
     def _recent(self) -> State:

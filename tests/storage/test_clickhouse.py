@@ -19,6 +19,7 @@ from mlrun.registry import storage_class
 from mlrun.storage import (
     clickhouse_compact,
     clickhouse_lazy,
+    clickhouse_log,
     clickhouse_scan,
     clickhouse_schema,
 )
@@ -141,8 +142,9 @@ def test_an_insert_that_comes_late_stores_nothing(opened: Any) -> None:
 
 
 def test_a_number_that_nobody_has_and_nobody_gets_is_skipped(
-    opened: Any, clickhouse: ClickHouseServer, table: str
+    opened: Any, clickhouse: ClickHouseServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clickhouse_log, "_GHOST_SECONDS", 0.1)
     series = opened()
     series.append(METRICS, sample(METRICS, 10), marks={"w": 1})
     series.append(METRICS, sample(METRICS, 10), marks={"w": 2})
