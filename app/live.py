@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Live"]
 
 _EVERY = 0.25  # seconds between two looks, unless somebody says that there is something new
+_LATER: tuple[str, Any] = ("later", None)  # ends a stream whose run has not ended
+_LONGEST = 900.0  # seconds of a stream: who listens on comes again, and is asked for a key again
 _SILENCE = 15.0  # seconds after which a line says that the connection lives
 _LINES = 1000  # printed lines of one event
 _BEHIND = 64  # news that a slow listener may be behind, before it is sent the newest only
@@ -81,11 +84,12 @@ class Live:
             if topic.seen.get(name):
                 queue.put_nowait((name, topic.seen[name]))
         topic.queues.add(queue)
-        if topic.task is None:
+        if topic.task is None or topic.task.done():
             topic.task = asyncio.create_task(self._watch(run_id, topic))
+        until = time.monotonic() + _LONGEST
         try:
             yield b"retry: 2000\n\n"
-            while True:
+            while time.monotonic() < until:
                 try:
                     news = await asyncio.wait_for(queue.get(), _SILENCE)
                 except TimeoutError:
@@ -93,6 +97,8 @@ class Live:
                     continue
                 if news is None:
                     yield b"event: end\ndata: {}\n\n"
+                    return
+                if news == _LATER:
                     return
                 yield _event(*news)
         finally:
@@ -112,8 +118,9 @@ class Live:
         An event `lines` holds `[time, stream, line]` of each; `end` is the last one.
         """
         seen, silent, ended = 0, 0.0, False
+        until = time.monotonic() + _LONGEST
         yield b"retry: 2000\n\n"
-        while not ended and not self._gateway.draining:
+        while not ended and not self._gateway.draining and time.monotonic() < until:
             ended, lines = await self._gateway.work(_printed, self._gateway.store, run_id, seen)
             seen, silent = seen + len(lines), 0.0 if lines else silent + _EVERY
             for start in range(0, len(lines), _LINES):
@@ -128,6 +135,7 @@ class Live:
 
     async def _watch(self, run_id: str, topic: _Topic) -> None:
         ended = False
+        last: tuple[str, Any] | None = None
         while not ended:
             topic.wake.clear()
             try:
@@ -135,19 +143,23 @@ class Live:
             except MlrunError as error:
                 log.warning("a live run could not be looked at: %s", error)
                 state, points = None, {}  # too busy, or a lock: the next look tells
+            except Exception:  # noqa: BLE001 - its listeners are told to come again
+                log.exception("a live run cannot be looked at")
+                last = _LATER
+                break
             _tell(topic, state, points)
             if not ended:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(topic.wake.wait(), _EVERY)
                 await asyncio.sleep(0.02)  # news that come in a burst are told at once
         for queue in topic.queues:
-            _put(queue, None)
+            _put(queue, last)
 
     def close(self) -> None:
-        """End every stream."""
+        """End every stream; the runs have not ended, so listeners come back, here or elsewhere."""
         for run_id, topic in list(self._topics.items()):
             for queue in topic.queues:
-                _put(queue, None)
+                _put(queue, _LATER)
             self._drop(run_id, topic)
 
 
