@@ -48,7 +48,9 @@ def with_secrets(url: str) -> str:
 
 def is_secret_option(name: str) -> bool:
     """Tell whether an option of this name, in the query of a URL, is a credential."""
-    return name.lower() in _SECRET_OPTIONS
+    from mlrun.redact import is_secret_name
+
+    return name.lower() in _SECRET_OPTIONS or is_secret_name(name)
 
 
 def _stripped(url: str) -> str:

@@ -83,8 +83,9 @@ class ObjectPlace:
             ConfigError: it is no URL of an object store, or has an option that nobody knows.
         """
         full = with_secrets(url)
-        shown = without_secrets(full)
         parts = urlsplit(full)
+        # without options: one that nobody knows may be a misspelt secret
+        shown = without_secrets(parts._replace(query="").geturl())
         known = _OPTIONS.get(parts.scheme)
         folder = parts.path.strip("/")
         if known is None or not _BUCKET.fullmatch(parts.netloc):
@@ -99,7 +100,7 @@ class ObjectPlace:
         for name in options:
             if name not in known:
                 raise ConfigError(f"{shown!r}: no option {name!r}{did_you_mean(name, known)}")
-        return cls(shown, parts.scheme, parts.netloc, folder, options)
+        return cls(without_secrets(full), parts.scheme, parts.netloc, folder, options)
 
     @property
     def name(self) -> str:
