@@ -75,7 +75,7 @@ class RayExecutor:
         self._remote: dict[str, Any] = {}
         self._shared = SharedValues(lambda value: self._ray().put(value))
         self._sources: dict[str, Any] = {}
-        self._installed: dict[tuple[str, ...], Any] = {}
+        self._installed: dict[str, Any] = {}
 
     @property
     def shares_files(self) -> bool:
@@ -227,7 +227,7 @@ class RayExecutor:
             archive=(self._sources[source],) if source else (),
         )
         before = (
-            [self._installing(absent_of(needs, here=True))]
+            [self._installing(absent_of(needs, here=True), environment["py_executable"])]
             if "py_executable" in environment
             else []
         )
@@ -252,13 +252,12 @@ class RayExecutor:
         labels = claim.get("label_selector", {})
         return Crew(needs.replicas, each, labels, environment, setup, function, arguments, shared)
 
-    def _installing(self, requirements: list[str]) -> Any:
+    def _installing(self, requirements: list[str], python: str) -> Any:
         """Return the reference of the environment with these requirements: who waits for it fails if it does."""
-        known = tuple(sorted(requirements))
-        failed = known in self._installed and _has_failed(self._installed[known])
-        if known not in self._installed or failed:
-            self._installed[known] = self._remote["install"].remote(list(known))
-        return self._installed[known]
+        failed = python in self._installed and _has_failed(self._installed[python])
+        if python not in self._installed or failed:
+            self._installed[python] = self._remote["install"].remote(sorted(requirements), python)
+        return self._installed[python]
 
     def _arguments(self, args: tuple[Any, ...], shared: list[Any]) -> bytes:
         """Pickle arguments; large values go to `shared` as references."""

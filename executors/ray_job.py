@@ -237,7 +237,7 @@ class RayJobExecutor:
         if not (absent := absent_of(needs, here=True)):
             return f"exec {COMMAND.replace('python', here, 1)}"
         python = shlex.quote(python_with(absent))
-        make = f"{here} -m mlrun.executors.ray_packages {shlex.join(absent)}"
+        make = f"{here} -m mlrun.executors.ray_packages {python} {shlex.join(absent)}"
         return f"{make} && exec {COMMAND.replace('python', python, 1)}"
 
     def _kept(self, job: RayJob) -> RayJob:

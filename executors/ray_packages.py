@@ -2,8 +2,8 @@
 
 Ray's own way to install requirements copies the whole environment of a driver that runs in one, which takes a minute.
 Here a small one is made that sees the driver's packages and has the others on top. It is made where the work runs, by a
-task or at the head of a job, so that nobody waits for it in `submit`. `python -m mlrun.executors.ray_packages NAME…`
-makes it from a shell.
+task or at the head of a job, so that nobody waits for it in `submit`.
+`python -m mlrun.executors.ray_packages INTERPRETER NAME…` makes it from a shell.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ def python_with(requirements: Sequence[str]) -> str:
     return str(_folder(requirements) / "bin" / "python")
 
 
-def install(requirements: Sequence[str]) -> str:
+def install(requirements: Sequence[str], python: str = "") -> str:
     """Make the environment, unless it is there; returns its interpreter.
+
+    Args:
+        requirements: what it has on top.
+        python: the interpreter's path, as `python_with` says it in the driver: a worker may have other variables.
 
     Raises:
         ExecutorError: they cannot be installed; the message has what pip said.
     """
-    folder = _folder(requirements)
+    python = python or python_with(requirements)
+    folder = Path(python).parents[1]
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "complete").exists():
@@ -48,7 +53,7 @@ def install(requirements: Sequence[str]) -> str:
                 _leave_plain(folder)
                 raise
             (folder / "complete").touch()
-    return python_with(requirements)
+    return python
 
 
 def _folder(requirements: Sequence[str]) -> Path:
@@ -87,9 +92,9 @@ def _call(command: list[str]) -> None:
 
 
 def main() -> int:
-    """Make the environment of the requirements on the command line; returns the exit code."""
+    """Make the environment of the interpreter and requirements on the command line; returns the exit code."""
     try:
-        install(sys.argv[1:])
+        install(sys.argv[2:], sys.argv[1])
     except ExecutorError as error:
         print(f"ExecutorError: {error}", file=sys.stderr)  # noqa: T201 - a command says what failed
         return 1

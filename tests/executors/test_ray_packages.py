@@ -43,6 +43,13 @@ def test_the_environment_has_the_requirement_and_what_the_driver_has(wheel: str)
     assert install([wheel]) == python
 
 
+def test_the_driver_says_where_it_is(wheel: str, tmp_path: Path) -> None:
+    place = str(tmp_path / "elsewhere" / "bin" / "python")
+    assert install([wheel], place) == place
+    done = subprocess.run([place, "-c", "import mlrun_t_pkg"], check=False)
+    assert done.returncode == 0
+
+
 def test_what_cannot_be_installed_says_so_and_leaves_an_interpreter(
     tmp_path: Path, wheel: str
 ) -> None:
