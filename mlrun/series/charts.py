@@ -84,18 +84,15 @@ def _long_series(
     columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
     enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
-    total = parts.group_by("run_id", "key").agg(
-        pl.col("count").sum(), pl.col("count").min().alias("least")
-    )
     out = []
-    for run_id, key, _, least in (
-        total.filter(pl.col("count") >= enough).sort("run_id", "key").iter_rows()
-    ):
-        of = parts.filter((pl.col("run_id") == run_id) & (pl.col("key") == key))
-        rows = _rows_in(of, _range(sight, query, run_id))
-        if rows >= enough:
-            out.append((run_id, key, rows, least))
-    return out
+    for of in parts.partition_by("run_id", "key"):
+        counts = of["count"]
+        if counts.sum() >= enough:
+            run_id, key = of["run_id"][0], of["key"][0]
+            rows = _rows_in(of, _range(sight, query, run_id))
+            if rows >= enough:
+                out.append((run_id, key, rows, int(counts.min())))  # type: ignore[arg-type]
+    return sorted(out)
 
 
 def _rows_in(parts: pl.DataFrame, bounds: Range) -> int:
@@ -155,8 +152,8 @@ def _chart_long(
     chosen = select(x, points.value, query.points, query.method)
     points = points.pick(chosen)
     return pl.DataFrame({
-        "run_id": pl.repeat(run_id, chosen.size, dtype=pl.String, eager=True),
-        "key": pl.repeat(key, chosen.size, dtype=pl.String, eager=True),
+        "run_id": pl.Series([run_id]).new_from_index(0, chosen.size),
+        "key": pl.Series([key]).new_from_index(0, chosen.size),
         "step": points.step,
         "time": pl.Series(points.time).cast(pl.Datetime("us", "UTC")),
         "value": points.value,
