@@ -27,7 +27,7 @@ export UV_NO_PROGRESS := 1
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-build-options --no-header --no-annotate
-LOCKS := requirements.lock requirements-demo.lock requirements-dev.lock
+LOCKS := requirements.lock requirements-demo.lock requirements-dev.lock requirements-server.lock
 
 ##@ Use
 
@@ -70,6 +70,7 @@ lock: $(UV) ## renew the locked, hashed requirements from pyproject.toml
 	$(COMPILE) pyproject.toml --extra chdb --extra k8s --extra media --extra postgres --extra ray --extra schedule --extra server --group dev --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --group examples -c requirements-dev.lock --output-file requirements-demo.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra clickhouse --extra k8s --extra postgres --extra s3 --extra server --group install -c requirements-dev.lock --output-file requirements-server.lock
 
 ##@ Measure
 
