@@ -2,8 +2,9 @@
 
 Every rank makes the same call. Rank 0 performs the run itself: its results, artifacts and metrics are the run's. Every
 other rank performs a child run of kind `replica` (label `mlrun/rank`), so that the metrics of each rank are kept under
-their own names, and no rank waits for another one's store. Where torch is installed, its process group (gloo, nccl on
-devices) is ready when the function begins; without it the ranks have `RANK`, `LOCAL_RANK` and `WORLD_SIZE` alone.
+their own names, and no rank waits for another one's store. Where torch is installed, and the function's code may
+use it, its process group (gloo, nccl on devices) is ready when the function begins; else the ranks have `RANK`,
+`LOCAL_RANK` and `WORLD_SIZE` alone.
 
 When a rank fails all of them are ended, since they wait for each other; the run is in error, with that rank's error.
 """
@@ -14,8 +15,7 @@ import os
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ExecutorError, JobError
@@ -25,6 +25,7 @@ from .localworker import pack_failure
 from .ray_task import RayTask
 from .ray_values import SharedValues, pack_value
 from .ray_worker import Place, Setup, call, ends_of, here
+from .train_needs import may_use_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ class Crew:
         labels: selector of their nodes.
         environment: their runtime_env.
         setup: what they find.
+        torch: whether its process group is made for them.
         function, arguments, shared: the call, as `ray_worker.call` takes it.
     """
 
@@ -61,6 +63,7 @@ class Crew:
     function: bytes
     arguments: bytes
     shared: list[Any] = field(default_factory=list)
+    torch: bool = False
 
 
 def submit_replicas(
@@ -90,6 +93,7 @@ def submit_replicas(
         return len(shared) - 1
 
     found = crew(dump_call(fn, ()), dump_call(tuple, pack_value(args, share)), shared)
+    found = replace(found, torch=may_use_torch(fn, args))
     remote: Any = ray.remote
     box = remote(num_cpus=0, max_restarts=0)(_Box).remote()
     once = {"num_cpus": 0, "max_retries": 0, "num_returns": "streaming"}
@@ -222,10 +226,10 @@ def _trainer(crew: Crew, box: Any) -> Any:
         worker_runtime_env=crew.environment or None,
     )
     kind: Any
-    if find_spec("torch") is not None:
+    if crew.torch:
         from ray.train.torch import TorchTrainer as kind
     else:
-        from ray.train.data_parallel_trainer import DataParallelTrainer as kind
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer as kind
     config = {"crew": crew, "box": box}
     return kind(_rank, train_loop_config=config, scaling_config=scaling, run_config=run)
 
