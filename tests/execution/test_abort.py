@@ -215,7 +215,10 @@ def test_an_interrupted_driver_aborts_its_run_and_goes_no_further(place: str, nu
     )
     try:
         view = the_run("state = 'running'")
-        time.sleep(0.5)  # it is in the handler
+        end = time.monotonic() + 60
+        while view.metrics("a").is_empty():  # until it is in the handler
+            assert time.monotonic() < end
+            time.sleep(0.05)
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
     finally:
