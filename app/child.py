@@ -100,9 +100,20 @@ class Children:
         raise RuntimeError(body.decode("utf-8", "replace"))
 
     def warm(self, number: int) -> None:
-        """Start processes before somebody waits for them."""
-        for _ in range(number):
-            self._give_back(_Child(self._module, self._store))
+        """Start processes before somebody waits for them; those that were asked meanwhile count."""
+        taken: list[_Child] = []
+        try:
+            with suppress(StoreBusy):  # the gateway is stopping
+                while len(taken) < number and self._slots.acquire(blocking=False):
+                    try:
+                        taken.append(self._take())
+                    except BaseException:
+                        self._slots.release()
+                        raise
+        finally:
+            for child in taken:
+                self._give_back(child)
+                self._slots.release()
 
     def _take(self) -> _Child:
         with self._lock:
