@@ -165,6 +165,16 @@ def _change(
     return {c: after[c] for c in RUNS.visible}
 
 
+async def _simple(
+    request: Request, caller: Caller, run_id: str, action: str, edit: Callable[[RunView], Any]
+) -> Response:
+    """Answer a request that changes one run and says nothing else."""
+    gateway = gateway_of(request)
+    return await json_answer(
+        gateway, request, lambda: _change(gateway, caller, run_id, action, edit)
+    )
+
+
 @router.patch(f"{API}/runs/{{run_id}}", response_model=RunFacts, openapi_extra=body_schema(RunEdit))
 async def edit_run(request: Request, run_id: str, caller: CallerHere) -> Response:
     """Change a run's name, notes, tags or labels."""
@@ -185,34 +195,19 @@ async def edit_run(request: Request, run_id: str, caller: CallerHere) -> Respons
 @router.post(f"{API}/runs/{{run_id}}/archive", response_model=RunFacts)
 async def archive_run(request: Request, run_id: str, caller: CallerHere) -> Response:
     """Hide a run from lists."""
-    gateway = gateway_of(request)
-    return await json_answer(
-        gateway,
-        request,
-        lambda: _change(gateway, caller, run_id, "run.archive", RunView.archive),
-    )
+    return await _simple(request, caller, run_id, "run.archive", RunView.archive)
 
 
 @router.post(f"{API}/runs/{{run_id}}/restore", response_model=RunFacts)
 async def restore_run(request: Request, run_id: str, caller: CallerHere) -> Response:
     """Undo archiving or deleting."""
-    gateway = gateway_of(request)
-    return await json_answer(
-        gateway,
-        request,
-        lambda: _change(gateway, caller, run_id, "run.restore", RunView.restore),
-    )
+    return await _simple(request, caller, run_id, "run.restore", RunView.restore)
 
 
 @router.delete(f"{API}/runs/{{run_id}}", response_model=RunFacts)
 async def delete_run(request: Request, run_id: str, caller: CallerHere) -> Response:
     """Delete a run that has ended, softly: `restore` brings it back for 30 days."""
-    gateway = gateway_of(request)
-    return await json_answer(
-        gateway,
-        request,
-        lambda: _change(gateway, caller, run_id, "run.delete", RunView.delete),
-    )
+    return await _simple(request, caller, run_id, "run.delete", RunView.delete)
 
 
 @router.post(f"{API}/runs/delete", response_model=Deleted, openapi_extra=body_schema(DeleteRuns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -115,22 +115,13 @@ _frame_route("iterations", "iterations", "Return the iteration table of a hyperp
 
 
 async def _points(
-    request: Request,
-    caller: Any,
-    run_ids: list[str],
-    table: str,
-    keys: list[str] | None,
-    points: int | None,
-    x: str,
-    start: str | None,
-    end: str | None,
-    method: str,
-    last: bool,
+    request: Request, caller: Any, run_ids: list[str], table: str, wanted: Wanted, x: str
 ) -> Response:
     gateway = gateway_of(request)
     given = {
-        "table": table, "run_ids": run_ids, "keys": keys, "points": points, "x": x,
-        "start": _bound(start), "end": _bound(end), "method": method, "last": last,
+        "table": table, "run_ids": run_ids, "keys": wanted.key, "points": wanted.points,
+        "x": wanted.x or x, "start": _bound(wanted.start), "end": _bound(wanted.end),
+        "method": wanted.method, "last": wanted.last,
     }  # fmt: skip
     most = gateway.options.max_rows * 100
     arrow = wants_arrow(request)
@@ -152,64 +143,55 @@ def _bound(text: str | None) -> Any:
 
 
 Points = Annotated[int | None, Query(ge=1, le=100_000, description="At most so many of a series.")]
+Axis = Annotated[
+    str | None,
+    Query(description="`step`, `time`, `relative` or `metrics.<key>`; of the machine, `time`."),
+]
 Bound = Annotated[str | None, Query(description="A number, or a time in ISO 8601; inclusive.")]
+
+
+class PointArguments:
+    """Which points; as the arguments of `mlrun.metrics`."""
+
+    def __init__(
+        self,
+        key: Names = None,
+        points: Points = None,
+        x: Axis = None,
+        start: Bound = None,
+        end: Bound = None,
+        method: str = "minmaxlttb",
+        last: bool = False,
+    ) -> None:
+        self.key, self.points, self.x = key, points, x
+        self.start, self.end, self.method, self.last = start, end, method, last
+
+
+Wanted = Annotated[PointArguments, Depends()]
 
 
 @router.get(f"{API}/runs/{{run_id}}/metrics", responses={200: _FRAME})
 async def run_metrics(
-    request: Request,
-    run_id: str,
-    caller: CallerHere,
-    key: Names = None,
-    points: Points = None,
-    x: str = "step",
-    start: Bound = None,
-    end: Bound = None,
-    method: str = "minmaxlttb",
-    last: bool = False,
+    request: Request, run_id: str, caller: CallerHere, wanted: Wanted
 ) -> Response:
     """Return a run's points: run_id, key, step, time, value; arguments as those of `mlrun.metrics`."""
-    return await _points(
-        request, caller, [run_id], "metrics", key, points, x, start, end, method, last
-    )
+    return await _points(request, caller, [run_id], "metrics", wanted, "step")
 
 
 @router.get(f"{API}/runs/{{run_id}}/system-metrics", responses={200: _FRAME})
 async def run_system_metrics(
-    request: Request,
-    run_id: str,
-    caller: CallerHere,
-    key: Names = None,
-    points: Points = None,
-    x: str = "time",
-    start: Bound = None,
-    end: Bound = None,
-    method: str = "minmaxlttb",
-    last: bool = False,
+    request: Request, run_id: str, caller: CallerHere, wanted: Wanted
 ) -> Response:
     """Return what was measured of the machine while the run ran."""
-    return await _points(
-        request, caller, [run_id], "system_metrics", key, points, x, start, end, method, last
-    )
+    return await _points(request, caller, [run_id], "system_metrics", wanted, "time")
 
 
 @router.get(f"{API}/metrics", responses={200: _FRAME})
 async def metrics_of_runs(
-    request: Request,
-    caller: CallerHere,
-    run_ids: Ids,
-    key: Names = None,
-    points: Points = None,
-    x: str = "step",
-    start: Bound = None,
-    end: Bound = None,
-    method: str = "minmaxlttb",
-    last: bool = False,
+    request: Request, caller: CallerHere, run_ids: Ids, wanted: Wanted
 ) -> Response:
     """Return points of several runs."""
-    return await _points(
-        request, caller, run_ids, "metrics", key, points, x, start, end, method, last
-    )
+    return await _points(request, caller, run_ids, "metrics", wanted, "step")
 
 
 @router.get(f"{API}/params", responses={200: _FRAME})

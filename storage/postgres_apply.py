@@ -5,6 +5,7 @@ Rows that are alike go as one statement of arrays (`unnest`): a thousand rows co
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Mark
@@ -17,7 +18,7 @@ from .postgres_fold import MERGE, SUMMARY_KINDS, folded
 from .postgres_schema import KINDS, VALUED, conflict
 from .recordplan import LABELS, decoded
 from .recordshape import KEY, KEYED, RUN_ID, name
-from .recordwrite import compare_marks, read_marks, texts_to_number, write_steps
+from .recordwrite import StepWriter, compare_marks, read_marks, texts_to_number, write_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,34 +60,19 @@ def apply(
     runs, keys = texts_to_number(steps, summaries)
     rids = numbers_of(connection, "runs", runs)
     kids = numbers_of(connection, "keys", keys)
-    write_steps(steps, _Writer(connection, rids, kids))
+    writer = StepWriter(
+        partial(_put, connection, rids, kids),
+        partial(_put_labels, connection),
+        partial(_delete, connection),
+        partial(_register, connection),
+    )
+    write_steps(steps, writer)
     if summaries:
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in folded(summaries)]
         connection.execute(MERGE, columns_of(rows, SUMMARY_KINDS))
     if marks:
         rows = [(w, *m) for w, m in marks.items()]
         connection.execute(_SET_MARKS, columns_of(rows, _MARK_KINDS))
-
-
-class _Writer:
-    """Writes steps; see `StepWriter`."""
-
-    def __init__(
-        self, connection: Connection, rids: Mapping[str, int], kids: Mapping[str, int]
-    ) -> None:
-        self._connection, self._rids, self._kids = connection, rids, kids
-
-    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        _put(self._connection, table, columns, rows, self._rids, self._kids)
-
-    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        _put_labels(self._connection, labels)
-
-    def delete(self, table: Table, key: Row) -> None:
-        _delete(self._connection, table, key)
-
-    def register(self, row: Row) -> None:
-        _register(self._connection, row)
 
 
 def lookup_numbers(connection: Connection, table: str, texts: Iterable[str]) -> dict[str, int]:
@@ -134,11 +120,11 @@ _MARK_KINDS = ("text", *("int8" for _ in Mark._fields))
 
 def _put(
     connection: Connection,
+    rids: Mapping[str, int],
+    kids: Mapping[str, int],
     table: Table,
     columns: tuple[str, ...],
     rows: list[tuple[Any, ...]],
-    rids: Mapping[str, int],
-    kids: Mapping[str, int],
 ) -> None:
     lacking = [c.name for c in table.columns if not c.nullable and c.name not in columns]
     kinds = [KINDS[table.column(c).type] for c in columns]

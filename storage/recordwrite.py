@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlrun.contracts import Mark
@@ -11,7 +12,7 @@ from mlrun.tables import TAGS
 from .recordshape import KEYED, name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlrun.tables import Table
 
@@ -28,24 +29,21 @@ class Asking(Protocol):
         ...
 
 
-class StepWriter(Protocol):
-    """Writes steps of every kind, inside a transaction that has begun."""
+@dataclass(frozen=True)
+class StepWriter:
+    """Writes steps of every kind, inside a transaction that has begun.
 
-    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        """Upsert rows of the same columns."""
-        ...
+    Attributes:
+        put: upserts rows of the same columns.
+        put_labels: replaces the labels of runs, given as JSON by key.
+        delete: deletes the rows that match every column of a key.
+        register: gives content its version, and puts what points to it.
+    """
 
-    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        """Replace the labels of runs, given as JSON by key."""
-        ...
-
-    def delete(self, table: Table, key: Row) -> None:
-        """Delete the rows that match every column of the key."""
-        ...
-
-    def register(self, row: Row) -> None:
-        """Give content its version, and put what points to it."""
-        ...
+    put: Callable[[Table, tuple[str, ...], list[tuple[Any, ...]]], None]
+    put_labels: Callable[[Mapping[str, Mapping[str, str]]], None]
+    delete: Callable[[Table, Row], None]
+    register: Callable[[Row], None]
 
 
 def write_steps(steps: Sequence[Step], writer: StepWriter) -> None:

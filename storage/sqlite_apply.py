@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import Mark
@@ -11,7 +12,7 @@ from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, SUMMARIES, TAGS
 
 from .recordplan import decoded
 from .recordshape import KEY, KEYED, RUN_ID, name
-from .recordwrite import compare_marks, read_marks, texts_to_number, write_steps
+from .recordwrite import StepWriter, compare_marks, read_marks, texts_to_number, write_steps
 from .sqlite_memory import remembered
 from .sqlite_schema import conflict
 
@@ -39,7 +40,13 @@ def apply(
     runs, keys = texts_to_number(steps, summaries)
     rids = numbers_of(connection, RUNS.name, "rid", RUN_ID, runs)
     kids = numbers_of(connection, "keys", "kid", KEY, keys)
-    write_steps(steps, _Writer(connection, rids, kids))
+    writer = StepWriter(
+        partial(_put, connection, rids, kids),
+        partial(put_labels, connection),
+        partial(_delete, connection),
+        partial(_register, connection),
+    )
+    write_steps(steps, writer)
     if summaries:
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in summaries]
         connection.executemany(_MERGE, rows)
@@ -48,27 +55,6 @@ def apply(
         connection.executemany(
             f"insert or replace into marks values ({holes})", [(w, *m) for w, m in marks.items()]
         )
-
-
-class _Writer:
-    """Writes steps; see `StepWriter`."""
-
-    def __init__(
-        self, connection: Connection, rids: Mapping[str, int], kids: Mapping[str, int]
-    ) -> None:
-        self._connection, self._rids, self._kids = connection, rids, kids
-
-    def put(self, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        _put(self._connection, table, columns, rows, self._rids, self._kids)
-
-    def put_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        put_labels(self._connection, labels)
-
-    def delete(self, table: Table, key: Row) -> None:
-        _delete(self._connection, table, key)
-
-    def register(self, row: Row) -> None:
-        _register(self._connection, row)
 
 
 def top_of(connection: Connection) -> int:
@@ -106,11 +92,11 @@ def lookup_numbers(
 
 def _put(
     connection: Connection,
+    rids: Mapping[str, int],
+    kids: Mapping[str, int],
     table: Table,
     columns: tuple[str, ...],
     rows: list[tuple[Any, ...]],
-    rids: Mapping[str, int],
-    kids: Mapping[str, int],
 ) -> None:
     targets = [name(c) for c in columns]
     lacking = [c.name for c in table.columns if not c.nullable and c.name not in columns]

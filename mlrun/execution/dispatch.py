@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.change import update_run
 from mlrun.execution.abort import EXECUTOR_LABEL, JOB_LABEL, WORKER_LABEL
 from mlrun.execution.announce import announce
+from mlrun.execution.interrupt import go_on_with
 from mlrun.execution.law import CanReattach, Needs
 from mlrun.execution.perform import perform
 from mlrun.execution.places import check_store, place
@@ -71,7 +72,7 @@ class Dispatch:
             outcome = self.attempt(task, values)
         self.told.tell(task, outcome)
         if self.where is None:
-            _heed(outcome)
+            go_on_with(outcome)
         return outcome
 
     def attempt(self, task: Task, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -132,16 +133,6 @@ class Dispatch:
             return watch_job(self.store, task, job, limits=self.limits, follow=follow)
         finally:
             _beside.discard(threading.current_thread())
-
-
-def _heed(outcome: Mapping[str, Any]) -> None:
-    """Go on with the interrupt that ended a run of this thread: it was meant for the whole program."""
-    if outcome["state"] != "aborted":
-        return
-    if outcome["error"] == "KeyboardInterrupt":
-        raise KeyboardInterrupt
-    if outcome["error"] == "SIGTERM":
-        raise SystemExit(143)
 
 
 def _unsent(error: Exception) -> Any:

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from mlrun.tables import RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mlrun.tracking.run import Run
 
-__all__ = ["Guard", "RunAborted", "asked_why", "guarded"]
+__all__ = ["Guard", "RunAborted", "asked_why", "go_on_with", "guarded"]
 
 _LOOK = 0.25  # seconds between two looks
 _AGAIN = 1.0  # seconds between two interrupts of one handler that caught the first
@@ -188,6 +188,18 @@ def asked_why(run: Run) -> str:
     if rows and rows[0]["state"] in ("aborting", "aborted"):
         return rows[0]["error"] or "it was aborted"
     return ""
+
+
+def go_on_with(outcome: Mapping[str, Any]) -> None:
+    """Raise the interrupt that ended a run of this thread again: ctrl-C and SIGTERM are meant for the whole program.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: as they came; nothing after any other end.
+    """
+    if outcome["state"] == "aborted" and outcome["error"] == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+    if outcome["state"] == "aborted" and outcome["error"] == "SIGTERM":
+        raise SystemExit(143)
 
 
 def _tell(guard: Guard) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import JobError, JobLost
+from mlrun.execution.interrupt import go_on_with
 from mlrun.hyper.lost import settle_lost
 from mlrun.hyper.outcomes import with_metrics
 from mlrun.hyper.table import flat_params
@@ -139,13 +140,9 @@ class Sweep:
 
     def _heed(self, outcome: Mapping[str, Any]) -> None:
         """Go on with the interrupt that ended a trial, when it was meant for this process and not for the trial."""
-        if outcome["state"] != "aborted":
-            return
-        self.guard.check()
-        if outcome["error"] == "KeyboardInterrupt":
-            raise KeyboardInterrupt
-        if outcome["error"] == "SIGTERM":
-            raise SystemExit(143)
+        if outcome["state"] == "aborted":
+            self.guard.check()
+            go_on_with(outcome)
 
     def _batches(self, size: BatchSize, sent: dict[int, list[Trial]]) -> Iterator[dict[str, Any]]:
         number = 0

@@ -17,12 +17,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.advisorylock import FileLock
+from mlrun.journal.detached import reap, start_detached
 from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, list_numbers, list_slots
 from mlrun.journal.locks import is_locked
 from mlrun.journal.upload import START
@@ -31,6 +30,7 @@ from mlrun.statefolder import read_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     from mlrun.journal.upload import Positions
 
@@ -50,7 +50,6 @@ __all__ = [
 _KINDS = {"rec": LOG, "txt": TEXT, "seg": SEGMENT, "dict": DICT}
 _POLL = 0.004  # seconds between two looks at what has arrived
 _HOPE = 2.0  # seconds after which an uploader has met what it meets
-_children: list[int] = []
 
 
 def read_sent(slot: Path) -> Positions:
@@ -122,39 +121,11 @@ def begin_uploader(url: str, spool: Path) -> bool:
 
     One that is about to end looks for living writers after it let go of its lock: so call this while holding a slot.
     """
-    _reap()
+    reap()
     if uploader_lives(spool):
         return False
-    _children.append(_spawn(url, spool))
+    start_detached("mlrun.journal.uploader", url, MLRUN_SPOOL=str(spool))
     return True
-
-
-def _reap() -> None:
-    for pid in list(_children):
-        try:
-            done, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            done = pid  # somebody else waited for it, or a fork lies between
-        if done:
-            _children.remove(pid)
-
-
-def _spawn(url: str, spool: Path) -> int:
-    import mlrun
-
-    home = str(Path(mlrun.__file__).absolute().parent.parent)
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [home, env.get("PYTHONPATH", "")]))
-    env["MLRUN_QUIET"] = "1"
-    env["MLRUN_SPOOL"] = str(spool)
-    # -P: a file of the user's working folder must not stand in for a library
-    command = [sys.executable, "-P", "-m", "mlrun.journal.uploader", url]
-    if sys.platform == "win32":
-        import subprocess
-
-        return subprocess.Popen(command, env=env, creationflags=subprocess.DETACHED_PROCESS).pid
-    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    return os.posix_spawn(sys.executable, command, env, file_actions=quiet)
 
 
 def wait_arrived(
@@ -192,11 +163,3 @@ def wait_arrived(
             told = now
             progress(now - begin)
         time.sleep(_POLL)
-
-
-def _renew_after_fork() -> None:
-    _children.clear()  # they are the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlrun.journal.detached import reap, start_detached
 from mlrun.journal.files import list_slots
 from mlrun.journal.slots import probe_alive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlrun.store import Store
 
 __all__ = ["MAX_BYTES", "MAX_WRITERS", "absorb_in_background", "is_due", "waiting"]
@@ -20,7 +21,6 @@ MAX_BYTES = 64 << 20
 MAX_WRITERS = 32
 _EVERY = 1.0  # seconds between two looks of one process
 _last_look: dict[str, float] = {}
-_children: list[int] = []
 
 
 def waiting(journal: Path, *, living: bool = False) -> tuple[int, int]:
@@ -68,35 +68,8 @@ def absorb_in_background(store: Store) -> bool:
     if now - _last_look.get(key, -_EVERY) < _EVERY:
         return False
     _last_look[key] = now
-    _reap()
+    reap()
     if not is_due(store.journal, on_network=store.on_network or store.remote_records):
         return False
-    _children.append(_spawn(store))
+    start_detached("mlrun.journal.absorber", str(store.folder))
     return True
-
-
-def _reap() -> None:
-    for pid in list(_children):
-        try:
-            done, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            done = pid  # somebody else waited for it, or a fork lies between
-        if done:
-            _children.remove(pid)
-
-
-def _spawn(store: Store) -> int:
-    import mlrun
-
-    home = str(Path(mlrun.__file__).absolute().parent.parent)
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [home, env.get("PYTHONPATH", "")]))
-    env["MLRUN_QUIET"] = "1"
-    # -P: a file of the user's working folder must not stand in for a library
-    command = [sys.executable, "-P", "-m", "mlrun.journal.absorber", str(store.folder)]
-    if sys.platform == "win32":
-        import subprocess
-
-        return subprocess.Popen(command, env=env, creationflags=subprocess.DETACHED_PROCESS).pid
-    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    return os.posix_spawn(sys.executable, command, env, file_actions=quiet)
