@@ -29,13 +29,19 @@ STORE_BYTES = 200_000_000
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Return a `ray` executor that keeps the session of this process; other executors of the process join it."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))  # for what workers install
+    wanted = {
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),  # for what workers install
+        # Ray gives way to everything else on the host, here to the other tests: its own would take minutes
+        "RAY_worker_niceness": "0",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     executor = executor_class("ray")(num_cpus=2, object_store_memory=STORE_BYTES, dashboard=True)
     assert executor.slots == 2
     yield executor
     executor.close()
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

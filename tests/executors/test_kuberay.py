@@ -544,7 +544,8 @@ def test_what_was_made_after_a_list_was_drawn_up_is_not_gone(
 
     def late(plural: str, selector: str) -> Any:
         found = listed(plural, selector)
-        watch.note(server.store.create("rayjobs", "default", {"metadata": {"name": "new"}}))
+        made = {"metadata": {"name": "new"}, "spec": {}}
+        watch.note(server.store.create("rayjobs", "default", made))
         return found
 
     monkeypatch.setattr(client, "listed", late)
