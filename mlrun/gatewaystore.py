@@ -40,6 +40,10 @@ def spool_of(url: str) -> Path:
 class GatewayStore(Store):
     """A store whose records, series and objects are behind a gateway.
 
+    Args:
+        url: `http(s)://host:port`.
+        key: whose key to show; default the settings', what `mlrun login` kept, or a local gateway's token.
+
     Attributes:
         folder: the spool.
         url: the gateway's.
@@ -48,8 +52,8 @@ class GatewayStore(Store):
     remote_records = True
     spools = True
 
-    def __init__(self, url: str) -> None:
-        self.gateway = storage_class(url)(url)
+    def __init__(self, url: str, key: str = "") -> None:
+        self.gateway = storage_class(url)(url, key)
         super().__init__(spool_of(self.gateway.url))
         self.url = self.gateway.url
 

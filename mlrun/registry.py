@@ -44,6 +44,7 @@ _EXECUTORS = {
 _APPS = {
     "keys": ("mlrun.app.keys:Keys", ""),
     "server": ("mlrun.app.start:start", "server"),
+    "ui": ("mlrun.app.ui:start", "dashboard"),
 }
 
 

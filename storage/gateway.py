@@ -13,6 +13,7 @@ from mlrun.contracts import Mark
 from mlrun.errors import ConfigError, StoreError
 from mlrun.ids import uuid7
 from mlrun.wire import (
+    API,
     APPLY,
     ARROW,
     ASK,
@@ -52,6 +53,7 @@ class Gateway:
 
     Args:
         url: `http(s)://host:port`.
+        key: whose key to show; default as `Http` finds it.
 
     Attributes:
         http: requests to it.
@@ -61,8 +63,8 @@ class Gateway:
 
     remote = True
 
-    def __init__(self, url: str) -> None:
-        self.http = Http(url)
+    def __init__(self, url: str, key: str = "") -> None:
+        self.http = Http(url, key)
         self.url = self.http.url
 
     def __repr__(self) -> str:
@@ -83,6 +85,11 @@ class Gateway:
         if int(found.get("protocol", 0)) < PROTOCOL:
             raise StoreError(f"the gateway {self.url} is older than this mlrun: upgrade it first")
         return found
+
+    def whoami(self) -> dict[str, Any]:
+        """Return whom it takes this process for: `user`, `roles` by project ("" for all) and `scopes`."""
+        me = json.loads(self.http.send("GET", f"{API}/me", again=True).body)
+        return {"user": me["name"], "roles": {"": me["server"], **me["roles"]}, "scopes": me["scopes"]}
 
     def ask(self, noun: str, /, **arguments: Any) -> Any:
         """Return the answer to a question: a frame, several by name, or what JSON can say."""

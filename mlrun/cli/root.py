@@ -37,6 +37,7 @@ _COMMANDS = {
     "export": ("transfers:export", "Write runs to a folder or a .tar."),
     "import": ("transfers:import_", "Read runs from an export."),
     "compact": ("care:compact", "Absorb the journal, merge files, free what is past its time."),
+    "ui": ("ui:ui", "Show the store in the browser."),
     "server": ("server:server", "Serve the store to others over HTTP."),
     "sync": ("sync:sync", "Send a gateway what waits for it on this host."),
     "login": ("keys:login", "Keep a key for a gateway."),

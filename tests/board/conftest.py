@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mlrun.app.board import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+_SHELL = """
+from mlrun.app.board.shell import open_page
+from mlrun.app.board import address
+address.go = lambda page, **given: __import__("streamlit").session_state.update(_went=(page, given))
+open_page({page!r})()
+"""
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """Draw one page, as the shell would, with parameters in its address; the page it went to is `_went`."""
+
+    def draw(page: str, **parameters: Any) -> AppTest:
+        test = AppTest.from_string(_SHELL.format(page=page), default_timeout=60)
+        for name, value in parameters.items():
+            test.query_params[name] = value
+        monkeypatch.setattr(session, "_alone", lambda: True)
+        return test.run()
+
+    return draw
+
+
+def shown(test: AppTest) -> str:
+    """Return all text of a page."""
+    kinds = (
+        "title",
+        "header",
+        "subheader",
+        "markdown",
+        "caption",
+        "code",
+        "text",
+        "error",
+        "warning",
+        "info",
+    )
+    return "\n".join(str(e.value) for kind in kinds for e in test.get(kind))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return a headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+        yield chromium
+        chromium.close()
+
+
+class Dashboard:
+    """`mlrun ui` over a store, in a process of its own."""
+
+    def __init__(self, dbpath: str, *args: str, **env: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            sys.executable,
+            "-m",
+            "mlrun.cli",
+            "ui",
+            "--no-browser",
+            "--port",
+            str(port),
+            *args,
+        ]
+        self.process = subprocess.Popen(command, env={**os.environ, "MLRUN_DBPATH": dbpath, **env})
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urlopen(f"{self.url}/_stcore/health", timeout=2).close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    def at(self, page: str, **parameters: Any) -> str:
+        """Return the address of a page."""
+        told = urlencode(parameters, doseq=True)
+        return f"{self.url}/{page}" + (f"?{told}" if told else "")
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def dashboard(browser: Any) -> Iterator[Callable[..., Dashboard]]:
+    """Start dashboards; they end with the test. Without a Chromium the test is skipped."""
+    running: list[Dashboard] = []
+
+    def start(dbpath: Path | str, *args: str, **env: str) -> Dashboard:
+        running.append(Dashboard(str(dbpath), *args, **env))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Return a page of a fresh browser session, 1280 pixels wide."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    made = context.new_page()
+    made.set_default_timeout(30_000)
+    yield made
+    context.close()

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mlrun
+from mlrun.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_home_opens_in_a_browser(dashboard: Callable[..., Any], page: Any) -> None:
+    with mlrun.init(project="digits") as run:
+        run.log({"loss": 0.5})
+    board = dashboard(open_store().url)
+    page.goto(board.at("home"))
+    page.get_by_role("heading", name="Home").wait_for()
+    assert not page.get_by_text("Traceback").count()
