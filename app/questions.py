@@ -24,6 +24,7 @@ from mlrun.tables import (
     SUMMARIES,
     SYSTEM_METRICS,
     TAGS,
+    VIEWS,
     Table,
 )
 
@@ -36,7 +37,7 @@ __all__ = ["LOOKED_UP", "MODELS", "QUESTIONS", "parse"]
 
 _PER_RUN: dict[str, Table] = {t.name: t for t in (RUNS, PARAMS, RESULTS, TAGS, SUMMARIES)}
 _SHARED: dict[str, Table] = {t.name: t for t in (PROJECTS, ARTIFACTS, LINEAGE, ALIASES)}
-_OTHERS = (FUNCTIONS, FUNCTION_TAGS, SCHEDULES)
+_OTHERS = (FUNCTIONS, FUNCTION_TAGS, SCHEDULES, VIEWS)
 # rows that may be looked up by key: never those of keys, users and roles
 LOOKED_UP: dict[str, Table] = _PER_RUN | _SHARED | {t.name: t for t in _OTHERS}
 

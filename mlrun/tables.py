@@ -25,11 +25,14 @@ __all__ = [
     "FUNCTIONS",
     "FUNCTION_TAGS",
     "GUARDED",
+    "LEASES",
     "LINEAGE",
     "LOGS",
     "METRICS",
     "PARAMS",
+    "POLICIES",
     "PROJECTS",
+    "PROJECT_SECRETS",
     "RESULTS",
     "ROLES",
     "ROLLUPS",
@@ -40,6 +43,7 @@ __all__ = [
     "TABLES",
     "TAGS",
     "USERS",
+    "VIEWS",
     "Column",
     "Table",
     "conform",
@@ -241,6 +245,39 @@ SCHEDULES = Table(
     key=("project", "name"),
     kind="record",
 )
+# What people keep of the dashboard: `spec` is what the page of that `kind` shows again under `name`.
+VIEWS = Table(
+    "views",
+    _c("project string! kind string! name string! spec json! user string updated_at timestamp-"),
+    key=("project", "kind", "name"),
+    kind="record",
+)
+# For how long a project keeps what, and how much it may write; null is what the gateway says for all.
+POLICIES = Table(
+    "policies",
+    _c(
+        """project string! raw_days int64 rollup_days int64 deleted_days int64 max_metric_keys int64
+        points_per_second int64 updated_at timestamp-"""
+    ),
+    key=("project",),
+    kind="record",
+)
+# `key_id` tells by which key a `ciphertext` is read.
+PROJECT_SECRETS = Table(
+    "project_secrets",
+    _c(
+        "project string! name string! ciphertext string! key_id string! user string updated_at timestamp"
+    ),
+    key=("project", "name"),
+    kind="record",
+)
+# What only one process may do at a time, and who does it until when.
+LEASES = Table(
+    "leases",
+    _c("name string! holder string! place string taken_at timestamp! expires_at timestamp!"),
+    key=("name",),
+    kind="record",
+)
 # Who may call a gateway. Of a key, `hash` is the SHA-256 of the whole; `prefix` is the part that may be shown. A key is
 # good for its user's roles, less what `scopes` (a list of actions) and `project` leave out; null leaves out nothing.
 API_KEYS = Table(
@@ -278,7 +315,9 @@ AUDIT = Table(
     kind="record",
 )
 # what only a gateway itself may read and write, whoever asks
-GUARDED = frozenset({API_KEYS.name, USERS.name, ROLES.name, AUDIT.name})
+GUARDED = frozenset(
+    {API_KEYS.name, USERS.name, ROLES.name, AUDIT.name, PROJECT_SECRETS.name, LEASES.name}
+)
 
 # `writer` and `seq` (the order of writing within a writer) break ties of time and make a row unique.
 _POINTS = """project string! run_id string! key string! step int64! time timestamp! value float64!
@@ -320,6 +359,7 @@ TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
         PROJECTS, RUNS, PARAMS, RESULTS, SUMMARIES, TAGS, ARTIFACTS, LINEAGE, ALIASES,
-        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, API_KEYS, USERS, ROLES, AUDIT, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
+        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, VIEWS, POLICIES, PROJECT_SECRETS, LEASES, API_KEYS, USERS, ROLES, AUDIT,
+        METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
     )
 }  # fmt: skip

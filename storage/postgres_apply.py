@@ -290,6 +290,7 @@ def _register(connection: Connection, row: Row) -> None:
 
 
 _SET_MARKS = (
-    f"insert into marks select * from {unnest(('writer', *Mark._fields), _MARK_KINDS)} on conflict (writer) do update "
-    "set " + ", ".join(f"{name(f)} = excluded.{name(f)}" for f in Mark._fields)
+    f"insert into marks ({', '.join(map(name, ('writer', *Mark._fields)))}) "
+    f"select * from {unnest(('writer', *Mark._fields), _MARK_KINDS)} on conflict (writer) do update set "
+    + ", ".join(f"{name(f)} = excluded.{name(f)}" for f in (*Mark._fields, "moved_at"))
 )

@@ -23,14 +23,18 @@ from mlrun.tables import (
     API_KEYS,
     ARTIFACTS,
     AUDIT,
+    LEASES,
     LINEAGE,
     PARAMS,
+    POLICIES,
+    PROJECT_SECRETS,
     RESULTS,
     ROLES,
     RUNS,
     SUMMARIES,
     TAGS,
     USERS,
+    VIEWS,
 )
 
 from .postgres_connect import SCHEMA
@@ -64,9 +68,10 @@ __all__ = [
     "stored_version",
 ]
 
-VERSION = 2
+VERSION = 3
 HEAD = 200  # characters of a text that an index holds
 VALUED = (PARAMS, RESULTS, LABELS)  # tables whose rows hold a JSON value
+_MOVED = "moved_at int8 not null default (extract(epoch from now()) * 1000000)::int8"
 KINDS = {
     "string": "text", "json": "text", "float64": "float8", "int64": "int8", "timestamp": "int8", "bool": "bool",
 }  # fmt: skip
@@ -129,7 +134,7 @@ def _tables() -> list[str]:
         if table is not RUNS and table not in BY_RID:
             made += _plain(table)
     numbers = ", ".join(f"{name(f)} int8 not null" for f in Mark._fields)
-    made.append(f'create table marks (writer text collate "C" primary key, {numbers})')
+    made.append(f'create table marks (writer text collate "C" primary key, {numbers}, {_MOVED})')
     made.append(
         "create table version (number int not null, since timestamptz not null default now())"
     )
@@ -310,5 +315,13 @@ def _from_1(connection: Connection) -> None:
             connection.execute(f"create index {index} on {where}")
 
 
+def _from_2(connection: Connection) -> None:
+    """Add saved views, policies, secrets and leases, and when a mark was moved: for those that are there, just now."""
+    for table in (VIEWS, POLICIES, PROJECT_SECRETS, LEASES):
+        for statement in _plain(table):
+            connection.execute(statement)
+    connection.execute(f"alter table marks add column {_MOVED}")
+
+
 # from version -> what brings a database to the next one, in the transaction of `migrate`
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}

@@ -51,9 +51,10 @@ def apply(
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in summaries]
         connection.executemany(_MERGE, rows)
     if marks:
-        holes = ", ".join("?" * (1 + len(Mark._fields)))
+        holes, stamp = ", ".join("?" * (2 + len(Mark._fields))), now_us()
         connection.executemany(
-            f"insert or replace into marks values ({holes})", [(w, *m) for w, m in marks.items()]
+            f"insert or replace into marks values ({holes})",
+            [(w, *m, stamp) for w, m in marks.items()],
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlrun.contracts import Mark
 from mlrun.errors import StoreError, StoreVersionError
+from mlrun.ids import now_us
 from mlrun.tables import (
     ALIASES,
     API_KEYS,
@@ -22,8 +23,11 @@ from mlrun.tables import (
     AUDIT,
     FUNCTION_TAGS,
     FUNCTIONS,
+    LEASES,
     LINEAGE,
     PARAMS,
+    POLICIES,
+    PROJECT_SECRETS,
     PROJECTS,
     RESULTS,
     ROLES,
@@ -32,6 +36,7 @@ from mlrun.tables import (
     SUMMARIES,
     TAGS,
     USERS,
+    VIEWS,
 )
 
 from .recordplan import LABELS, RECORDS
@@ -60,7 +65,7 @@ __all__ = [
     "source",
 ]
 
-VERSION = 3
+VERSION = 4
 _APPLICATION_ID = 0x6D6C7231
 
 _SQL_TYPES = {"string": "text", "json": "text", "float64": "real"}
@@ -92,7 +97,9 @@ def _tables() -> list[str]:
         if table is not RUNS and table not in BY_RID:
             made += _plain(table)
     numbers = ", ".join(f"{name(f)} integer not null" for f in Mark._fields)
-    made.append(f"create table marks (writer text primary key, {numbers}) without rowid")
+    made.append(
+        f"create table marks (writer text primary key, {numbers}, moved_at integer not null default 0) without rowid"
+    )
     return made
 
 
@@ -234,8 +241,17 @@ def _from_2(connection: Connection) -> None:
     make_indexes(connection, AUDIT)
 
 
+def _from_3(connection: Connection) -> None:
+    """Add saved views, policies, secrets and leases, and when a mark was moved: for those that are there, just now."""
+    for table in (VIEWS, POLICIES, PROJECT_SECRETS, LEASES):
+        for statement in _plain(table):
+            connection.execute(statement)
+    connection.execute("alter table marks add column moved_at integer not null default 0")
+    connection.execute("update marks set moved_at = ?", (now_us(),))
+
+
 # from version -> what brings a file to the next one; run in one transaction after a backup
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
 
 
 def _refuse_foreign(connection: Connection, path: str) -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from mlrun.contracts import Mark, RunQuery
 from mlrun.errors import SchemaMismatch, StoreError, StoreVersionError
+from mlrun.ids import now_us
 from mlrun.registry import storage_class
 from mlrun.storage import postgres_schema
 from mlrun.storage.postgres_find import find
-from mlrun.tables import PARAMS, ROLES, RUNS, SUMMARIES
+from mlrun.tables import PARAMS, ROLES, RUNS, SUMMARIES, VIEWS
 from mlrun.testing.postgres import PostgresServer
 from mlrun.testing.records import RecordsConformance
-from mlrun.testing.records_ops import rows_of, run_put, value_put
+from mlrun.testing.records_ops import rows_of, run_put, sample, value_put
 from mlrun.where import parse, parse_order
 from mlrun.where.ast import Compare, Literal_, Name
 
@@ -114,6 +115,7 @@ while (mark := store.marks().get("w", Mark())).row < 60:
 
 
 NOW = postgres_schema.VERSION
+FROM_2 = ("views", "policies", "project_secrets", "leases")
 
 
 # -- versions -------------------------------------------------------------------------------------
@@ -149,14 +151,32 @@ def test_an_older_database_is_migrated_and_a_newer_one_refused(
 def test_a_database_of_version_1_gets_keys_and_an_audit_log(records: Any) -> None:
     records.apply([run_put("a")])
     with records._pool.transaction(write=True) as connection:
-        for table in ("api_keys", "users", "roles", "audit"):
+        for table in ("api_keys", "users", "roles", "audit", *FROM_2):
             connection.execute(f"drop table {table}")
+        connection.execute("alter table marks drop column moved_at")
         connection.execute("update version set number = 1")
     records.migrate()
     row = {"user": "u", "project": "", "role": "admin", "updated_at": 1}
     records.apply([("put", "roles", row)])
     assert rows_of(records, ROLES) == [row]
     assert [r["run_id"] for r in rows_of(records, RUNS)] == ["a"]
+
+
+def test_a_database_of_version_2_gets_views_and_keeps_its_marks(records: Any) -> None:
+    records.apply([run_put("a")], marks={"w": Mark(1, 2, 3, 4)})
+    with records._pool.transaction(write=True) as connection:
+        for table in FROM_2:
+            connection.execute(f"drop table {table}")
+        connection.execute("alter table marks drop column moved_at")
+        connection.execute("update version set number = 2")
+    records.migrate()
+    records.apply([("put", "views", sample(VIEWS, 1))])
+    assert rows_of(records, VIEWS) == [sample(VIEWS, 1)]
+    assert records.marks() == {"w": Mark(1, 2, 3, 4)}
+    records.apply([], marks={"w": Mark(1, 2, 3, 5)})
+    with records._pool.transaction() as connection:
+        [(moved,)] = connection.rows("select moved_at from marks")
+    assert abs(moved - now_us()) < 600_000_000
 
 
 def test_a_migration_that_fails_changes_nothing(

@@ -25,6 +25,7 @@ from mlrun.tables import (
     RUNS,
     SUMMARIES,
     TAGS,
+    VIEWS,
 )
 from mlrun.testing.records_ops import RECORDS, artifact_op, rows_of, run_put, sample, value_put
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = sqlite_schema.VERSION
+FROM_2 = ("api_keys", "users", "roles", "audit")
+FROM_3 = ("views", "policies", "project_secrets", "leases")
 
 
 def opened(path: Path) -> Any:
@@ -161,7 +164,8 @@ def test_a_file_of_version_1_gets_functions_and_keeps_its_projects(tmp_path: Pat
             "drop table function_tags",
             "drop table schedules",
             "alter table projects drop column spec",
-            *(f"drop table {name}" for name in ("api_keys", "users", "roles", "audit")),
+            *(f"drop table {name}" for name in (*FROM_2, *FROM_3)),
+            "alter table marks drop column moved_at",
             "pragma user_version=1",
         ):
             db.execute(statement)
@@ -180,8 +184,9 @@ def test_a_file_of_version_2_gets_keys_and_an_audit_log(tmp_path: Path) -> None:
     path = tmp_path / "mlrun.db"
     made(path, 2).close()
     with closing(sqlite3.connect(path)) as db:
-        for name in ("api_keys", "users", "roles", "audit"):
+        for name in (*FROM_2, *FROM_3):
             db.execute(f"drop table {name}")
+        db.execute("alter table marks drop column moved_at")
         db.execute("pragma user_version=2")
     with closing(opened(path)) as store:
         store.create()
@@ -189,6 +194,23 @@ def test_a_file_of_version_2_gets_keys_and_an_audit_log(tmp_path: Path) -> None:
         store.apply([("put", "roles", row)])
         assert rows_of(store, ROLES) == [row]
         assert len(rows_of(store, RUNS)) == 2
+
+
+def test_a_file_of_version_3_gets_views_and_keeps_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "mlrun.db"
+    made(path, 2).close()
+    with closing(sqlite3.connect(path)) as db:
+        for name in FROM_3:
+            db.execute(f"drop table {name}")
+        db.execute("alter table marks drop column moved_at")
+        db.execute("pragma user_version=3")
+    with closing(opened(path)) as store:
+        store.create()
+        row = sample(VIEWS, 1)
+        store.apply([("put", "views", row)])
+        assert rows_of(store, VIEWS) == [row]
+        assert store.marks() == {"w": Mark(1, 2, 3, 4)}
+        assert store.check() == []
 
 
 def test_a_failed_migration_changes_nothing(
