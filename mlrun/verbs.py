@@ -120,6 +120,7 @@ def metrics(
     method: str = "minmaxlttb",
     last: bool = False,
     *,
+    system: bool = False,
     store: Store | str | Path | None = None,
 ) -> pl.DataFrame:
     """Return logged points: `run_id, key, step, time, value`.
@@ -134,12 +135,14 @@ def metrics(
         end: last value of `x` wanted, inclusive.
         method: `minmaxlttb`, `lttb`, `minmax` or `m4`.
         last: keep one row per (run, key, step), the one written last.
+        system: what was sampled of the host instead (`cpu/…`, `memory/…`, …), whose step is whole seconds since 1970.
         store: a store or its folder; default the settings' store.
 
     Raises:
         QueryError: an argument has no meaning.
     """
     from mlrun.series.points import metrics as read
+    from mlrun.tables import METRICS, SYSTEM_METRICS
 
     wanted = [keys] if isinstance(keys, str) else keys
     return read(
@@ -152,6 +155,7 @@ def metrics(
         end=end,
         method=method,
         last=last,
+        table=SYSTEM_METRICS if system else METRICS,
     )
 
 

@@ -177,6 +177,16 @@ class RunView:
 
         return artifacts(self.store, self)
 
+    def lineage(self) -> pl.DataFrame:
+        """Return what the run made and used, oldest first.
+
+        Columns `role` (output or input), `project, key, version, type, size, step, time, uri, meta` (JSON); one row for
+        every version and step.
+        """
+        from mlrun.lookup.lineage import lineage_of
+
+        return lineage_of(self.store, self.id)
+
     def metrics(
         self, keys: Iterable[str] | str | None = None, points: int | None = None, **options: Any
     ) -> pl.DataFrame:

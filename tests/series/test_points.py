@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+import mlrun
 from mlrun.errors import QueryError, SnapshotExpired
 from mlrun.registry import storage_class
 from mlrun.series import points as module
@@ -323,3 +324,16 @@ def test_system_metrics(store: Store) -> None:
     assert metrics(store, "r", ["c*"], table=SYSTEM_METRICS, points=50).height <= 50
     assert metrics(store, "r", x="relative", table=SYSTEM_METRICS)["x"].max() == 0.999
     assert metrics(store, "r").is_empty()
+
+
+def test_system_metrics_are_asked_for_by_the_same_verb() -> None:
+    run = mlrun.init(project="p", system_metrics=False)
+    assert run.writer is not None
+    channel = run.writer.channel(run.project, run.id, "system_metrics")
+    for second in range(100):
+        channel.log({"cpu/percent": float(second)}, second)
+    found = mlrun.metrics(run.id, system=True, points=10)
+    assert set(found["key"]) == {"cpu/percent"}
+    assert 2 < found.height <= 10
+    assert mlrun.metrics(run.id).is_empty()
+    run.finish()
