@@ -9,19 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import streamlit as st
 
 from .look import COLORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import polars as pl
+__all__ = ["GREY", "Axis", "framed", "line_spec", "lines"]
 
-__all__ = ["Axis", "line_spec", "lines"]
-
-_MANY = 4_000  # points above which a canvas draws quicker than SVG
+GREY = "#8a919c"
+_MANY = 1_500  # points above which a canvas draws quicker than SVG
+_HOVERED = 25_000  # points above which only the line's name is shown under the pointer
 _ZOOM = "zoom"
+_BAND = {"type": "area", "opacity": 0.18, "clip": True, "tooltip": False}
+_LINE = {"type": "line", "strokeWidth": 1.6, "interpolate": "linear", "clip": True}
 
 
 @dataclass(frozen=True)
@@ -29,31 +32,40 @@ class Axis:
     """An axis of a chart.
 
     Attributes:
-        field: column of the frame.
+        field: column of the frame; not one with a dot or bracket in its name, which Vega would take apart.
         title: what stands beside it.
         time: whether its values are moments.
-        log: logarithmic; values that are not above zero are left out.
+        log: logarithmic; values that are not above zero are left out (steps are not: they begin at zero).
+        span: the ends that are shown; default what the values need.
     """
 
     field: str
     title: str = ""
     time: bool = False
     log: bool = False
+    span: tuple[float, float] | None = None
 
     def encoding(self) -> dict[str, Any]:
         """Return its Vega-Lite encoding."""
         kind = "temporal" if self.time else "quantitative"
-        scale: dict[str, Any] = {"zero": False, "nice": not self.time}
+        scale: dict[str, Any] = {"zero": False, "nice": not (self.time or self.span)}
         if self.log:
-            scale = {"type": "symlog" if self.field == "step" else "log", "nice": False}
+            scale = {"type": "symlog" if self.symmetric else "log", "nice": False}
         if self.time:
             scale = {"type": "utc"}
+        if self.span:
+            scale["domain"] = list(self.span)
         return {
             "field": self.field,
             "type": kind,
             "scale": scale,
-            "axis": {"title": self.title or None, "grid": True},
+            "axis": {"title": self.title or None, "grid": True, "titlePadding": 6},
         }
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether its logarithm also holds zero."""
+        return self.field == "step" or self.title == "step"
 
 
 def line_spec(
@@ -63,9 +75,12 @@ def line_spec(
     *,
     points: int = 0,
     names: list[str] | None = None,
+    colors: Sequence[str] = COLORS,
     raw: str = "",
     band: tuple[str, str] | None = None,
-    height: int = 260,
+    bands: Sequence[tuple[str, str]] = (),
+    faint: str = "",
+    height: int = 300,
     zoom: bool = True,
 ) -> dict[str, Any]:
     """Return the specification of lines.
@@ -76,46 +91,87 @@ def line_spec(
         color: column that tells the lines apart.
         points: how many rows there are: many are drawn on a canvas.
         names: the lines in the order of their colours; default as they come.
+        colors: of the lines, in the order of `names`.
         raw: column drawn faintly behind, for instance what `y` was before smoothing.
         band: columns between which a band is drawn, for instance the mean less and plus its deviation.
+        bands: several of them, the widest first.
+        faint: boolean column; lines where it is true are drawn thin and grey, without a name.
         height: pixels.
         zoom: whether dragging chooses a range of x.
     """
     along, up = x.encoding(), y.encoding()
-    tone = {
+    shown: list[dict[str, Any]] = [{"filter": f"!datum['{faint}']"}] if faint else []
+    layers: list[dict[str, Any]] = []
+    for low, high in (*((band,) if band else ()), *bands):
+        ends = {"y": {**up, "field": low}, "y2": {"field": high}}
+        there = [{"filter": f"isValid(datum['{low}'])"}]
+        layers.append({"mark": _BAND, "encoding": ends, "transform": there})
+    if faint:
+        one = {"y": up, "detail": {"field": color}, "color": {"value": GREY}}
+        grey = {**_LINE, "opacity": 0.35, "strokeWidth": 1, "tooltip": False}
+        only = [{"filter": f"datum['{faint}']"}]
+        layers.append({"mark": grey, "encoding": one, "transform": only})
+    if raw:
+        behind = {**_LINE, "opacity": 0.25, "strokeWidth": 1, "tooltip": False}
+        up_raw = {"y": {**up, "field": raw}}
+        layers.append({"mark": behind, "encoding": up_raw, "transform": shown})
+    told = _told(x, y, color)
+    line = {**_LINE, "point": {"size": 14}} if 0 < points <= 60 else _LINE
+    main: dict[str, Any] = {"mark": line, "encoding": {"y": up, "tooltip": told[:1]}}
+    if zoom:
+        main["params"] = [{"name": _ZOOM, "select": {"type": "interval", "encodings": ["x"]}}]
+    layers.append({**main, "transform": shown})
+    if points <= _HOVERED:
+        dot = {"type": "point", "opacity": 0, "size": 90, "aria": False, "clip": True}
+        under = {"mark": dot, "encoding": {"y": up, "tooltip": told}}
+        layers.append({**under, "transform": shown})
+    spec: dict[str, Any] = {
+        "height": height,
+        "layer": layers,
+        "encoding": {"x": along, "color": _tone(color, names, colors)},
+        "config": framed(),
+    }
+    if points > _MANY:
+        spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
+    return spec
+
+
+def framed() -> dict[str, Any]:
+    """Return how charts keep house with their room: the names close under the lines."""
+    return {
+        "legend": {"labelFontSize": 12, "padding": 0, "offset": 8, "rowPadding": 2},
+        "axisX": {"titleFontSize": 12, "labelFontSize": 12},
+        "axisY": {"titleFontSize": 12, "labelFontSize": 12},
+    }
+
+
+def _tone(color: str, names: list[str] | None, colors: Sequence[str]) -> dict[str, Any]:
+    return {
         "field": color,
         "type": "nominal",
-        "scale": {"range": COLORS, **({"domain": names} if names else {})},
+        "scale": {"range": list(colors), **({"domain": names} if names else {})},
         "legend": {
             "title": None,
             "orient": "bottom",
             "columns": 4,
             "labelLimit": 260,
             "symbolLimit": 24,
+            "symbolType": "stroke",
+            "symbolStrokeWidth": 3,
         },
     }
-    line = {"type": "line", "strokeWidth": 1.6, "interpolate": "linear", "clip": True}
-    layers: list[dict[str, Any]] = []
-    if band:
-        low, high = band
-        ends = {"y": {**up, "field": low}, "y2": {"field": high}}
-        layers.append({"mark": {"type": "area", "opacity": 0.18, "clip": True}, "encoding": ends})
-    if raw:
-        faint = {**line, "opacity": 0.25, "strokeWidth": 1}
-        layers.append({"mark": faint, "encoding": {"y": {**up, "field": raw}}})
-    main: dict[str, Any] = {"mark": {**line, "tooltip": True}, "encoding": {"y": up}}
-    if zoom:
-        main["params"] = [{"name": _ZOOM, "select": {"type": "interval", "encodings": ["x"]}}]
-    layers.append(main)
-    spec: dict[str, Any] = {
-        "height": height,
-        "layer": layers,
-        "encoding": {"x": along, "color": tone},
-        "config": {"legend": {"labelFontSize": 12}},
-    }
-    if points > _MANY:
-        spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
-    return spec
+
+
+def _told(x: Axis, y: Axis, color: str) -> list[dict[str, Any]]:
+    """Return what is said of a point under the pointer."""
+    at: dict[str, Any] = {"field": x.field, "title": x.title or "x", "format": ",.6~g"}
+    if x.time:
+        at |= {"type": "temporal", "format": "%Y-%m-%d %H:%M:%S"}
+    return [
+        {"field": color, "type": "nominal", "title": "line"},
+        {**at, "type": at.get("type", "quantitative")},
+        {"field": y.field, "type": "quantitative", "title": y.title or "y", "format": ".6~g"},
+    ]
 
 
 def lines(
@@ -142,7 +198,7 @@ def lines(
         **look: as of `line_spec`.
     """
     spec = line_spec(x, y, color, points=frame.height, zoom=on_zoom is not None, **look)
-    data = frame.to_arrow()
+    data = _drawable(frame, x, y).to_arrow()
     if on_zoom is None:
         st.vega_lite_chart(data, spec, width="stretch", key=key, alt=alt)
         return
@@ -156,3 +212,24 @@ def lines(
     st.vega_lite_chart(
         data, spec, width="stretch", key=key, alt=alt, on_select=selected, selection_mode=[_ZOOM]
     )
+
+
+def _drawable(frame: pl.DataFrame, x: Axis, y: Axis) -> pl.DataFrame:
+    """Return the rows as the browser can draw them.
+
+    Times become milliseconds, which no zone of the browser shifts; of whole numbers it would make big ones first. What
+    a logarithm does not have breaks the line.
+    """
+    numbers = [
+        pl.col(name).dt.timestamp("us").cast(pl.Float64) / 1000
+        if kind.is_temporal()
+        else pl.col(name).cast(pl.Float64)
+        for name, kind in frame.schema.items()
+        if kind.is_integer() or isinstance(kind, pl.Datetime)
+    ]
+    frame = frame.with_columns(numbers)
+    for axis in (x, y):
+        if axis.log and not axis.symmetric:
+            above = pl.when(pl.col(axis.field) > 0).then(axis.field)
+            frame = frame.with_columns(above.alias(axis.field))
+    return frame
