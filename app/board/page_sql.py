@@ -12,6 +12,7 @@ import mlrun
 from . import session
 from .sql_answer import ROWS, Answer, as_csv, as_parquet, ask, python_line
 from .sql_figure import KINDS, choices, figure
+from .sql_saved import saved_queries
 from .sql_schema import EXAMPLES, columns_of, tables_for
 
 if TYPE_CHECKING:
@@ -28,26 +29,25 @@ _TABLE, _CHART = "Table", "Chart"
 def draw() -> None:
     """Draw the page."""
     st.title("SQL", anchor=False)
-    ask_at, schema_at = st.columns([3, 1], gap="medium")
-    with schema_at:
+    query = _editor()
+    with st.container(horizontal=True):
         _schema()
-    with ask_at:
-        query = _editor()
-        if query.strip():
-            found = _answered(query)
-            if found.error:
-                st.error("The query could not be answered.")
-                st.code(found.error, language=None, wrap_lines=False)
-        else:
-            _examples()
-    if query.strip() and not found.error:
+        saved_queries(query, _write)
+    if not query.strip():
+        _examples()
+        return
+    found = _answered(query)
+    if found.error:
+        st.error("The query could not be answered.")
+        st.code(found.error, language=None)
+    else:
         _show(found)
 
 
 def _editor() -> str:
     with st.form("_ask", border=False):
         query = st.text_area(
-            "Query", key="q", bind="query-params", height=190,
+            "Query", key="q", bind="query-params", height=170,
             placeholder="select name, state, started_at from runs order by started_at desc limit 20",
         )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -77,19 +77,18 @@ def _write(query: str) -> None:
 
 
 def _schema() -> None:
-    """Show the tables and their columns."""
-    table = st.selectbox(
-        "Tables", tables_for(admin=session.may("admin")), key="table", bind="query-params"
-    )
-    columns = columns_of(table)
-    st.dataframe(
-        columns, hide_index=True, height=min(36 * (columns.height + 1), 252),
-        alt=f"Columns of the table {table}",
-    )  # fmt: skip
-    st.button(
-        "Select from it", on_click=_write, args=(f"select *\nfrom {table}\nlimit 100",),
-        width="stretch",
-    )  # fmt: skip
+    """Let the tables and their columns be looked at."""
+    with st.popover("Tables and columns", icon=":material/table:"):
+        table = st.selectbox(
+            "Table", tables_for(admin=session.may("admin")), key="table", bind="query-params"
+        )
+        columns = columns_of(table)
+        st.dataframe(
+            columns, hide_index=True, width=360, height=min(36 * (columns.height + 1), 360),
+            alt=f"Columns of the table {table}",
+        )  # fmt: skip
+        query = f"select *\nfrom {table}\nlimit 100"
+        st.button("Select from it", on_click=_write, args=(query,))
 
 
 def _examples() -> None:
@@ -148,7 +147,8 @@ def _chart(frame: pl.DataFrame) -> None:
     if not up or frame.is_empty():
         st.info("A chart needs rows and a column of numbers for its y axis.")
         return
-    _known("x", along), _known("y", up), _known("color", ["", *colors])
+    for name, options in (("x", along), ("y", up), ("color", ["", *colors])):
+        _forget_unknown(name, options)
     with st.container(horizontal=True):
         x = st.selectbox("x", along, key="x", bind="query-params", width=200)
         y = st.selectbox("y", up, index=_other(up, x), key="y", bind="query-params", width=200)
@@ -162,7 +162,7 @@ def _chart(frame: pl.DataFrame) -> None:
     st.vega_lite_chart(drawn.to_arrow(), spec, width="stretch", key=key, alt=f"{y} by {x}")
 
 
-def _known(name: str, options: list[str]) -> None:
+def _forget_unknown(name: str, options: list[str]) -> None:
     """Forget a choice that another query's answer does not have."""
     if name in st.session_state and st.session_state[name] not in options:
         del st.session_state[name]

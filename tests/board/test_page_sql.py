@@ -3,11 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import mlrun
+from mlrun.app.board import session
 
 from .conftest import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 HOSTILE = "</script><img src=x onerror=alert(1)> **bold** [x](javascript:alert(1)) :red[x] $x$"
 
@@ -61,3 +64,30 @@ def test_a_table_is_chosen_to_select_from(opened: Callable[..., Any]) -> None:
     next(b for b in page.button if b.label == "Select from it").click().run()
     assert not page.exception
     assert page.dataframe[-1].value["value"].to_list() == [0.5, 0.25]
+
+
+def test_a_query_is_kept_opened_and_deleted(opened: Callable[..., Any]) -> None:
+    _logged()
+    page = opened("sql", q="select 1 as one from runs limit 1", project="digits")
+    page.text_input(key="_saved_name").set_value(HOSTILE)
+    next(b for b in page.button if b.label.startswith("Save the")).click().run()
+    assert not page.exception
+    page = opened("sql", project="digits")
+    assert page.selectbox(key="_saved").value == HOSTILE
+    page.button(key="_saved_open").click().run()
+    assert page.text_area[0].value == "select 1 as one from runs limit 1"
+    page.button(key="_saved_delete").click().run()
+    assert not page.exception
+    assert "Saved queries (0)" in [p.proto.popover.label for p in page.get("popover")]
+
+
+def test_a_viewer_sees_no_way_to_keep_a_query(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _logged()
+    viewer = {"user": "vera", "roles": {"": "viewer"}}
+    monkeypatch.setattr(session, "who", lambda: viewer)
+    page = opened("sql", q="select 1 as one from runs limit 1")
+    assert not page.exception
+    assert not page.text_input
+    assert "audit" not in page.selectbox(key="table").options
