@@ -12,7 +12,7 @@ from mlrun.change import delete_runs, update_run
 from mlrun.content.naming import check_alias
 from mlrun.errors import NotFound, QueryError
 from mlrun.ids import now_us
-from mlrun.lookup.opcheck import misfit
+from mlrun.lookup.opcheck import misfit, unfit_expectation
 from mlrun.tables import ALIASES, ARTIFACTS, RUNS, TABLES
 from mlrun.view import RunView
 from mlrun.wire import API, APPLY
@@ -21,7 +21,7 @@ from .answers import json_answer
 from .audit import audit_op
 from .ingest_rights import Rights
 from .problems import PROBLEMS
-from .questions import parse
+from .questions import LOOKED_UP, parse
 from .routes_ask import CallerHere, body_schema, gateway_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Alias(BaseModel):
 
 @router.post(APPLY, response_model=Applied, openapi_extra=body_schema(Ops))
 async def apply_ops(request: Request, caller: CallerHere) -> Response:
-    """Apply record ops behind everything that is pending; they are idempotent, so they may be sent again."""
+    """Apply record ops behind everything that is pending, all or (409, if an "expect" op is not met) none."""
     gateway = gateway_of(request)
     body = await request.body()
     return await json_answer(gateway, request, lambda: _apply(gateway, caller, body))
@@ -113,16 +113,23 @@ def _apply(gateway: Gateway, caller: Caller, body: bytes) -> dict[str, Any]:
         if len(given) != 3 or not isinstance(given[1], str) or not isinstance(given[2], dict):
             raise QueryError("an op is [verb, table, row]")
         op: Any = tuple(given)
-        if reason := misfit(op):
+        if reason := _unfit(op):
             raise QueryError(f"an op does not fit: {reason}")
         rights.check_op(caller, op, fresh)
         ops.append(op)
-    notes = [_noted(gateway, caller, op) for op in ops[:_NOTED]]
-    if len(ops) > _NOTED:
-        notes.append(audit_op(caller, "records.apply", f"{len(ops) - _NOTED} more ops"))
+    changes = [op for op in ops if op[0] != "expect"]
+    notes = [_noted(gateway, caller, op) for op in changes[:_NOTED]]
+    if len(changes) > _NOTED:
+        notes.append(audit_op(caller, "records.apply", f"{len(changes) - _NOTED} more ops"))
     gateway.store.records.apply([*ops, *notes])
-    gateway.live.touch([str(op[2].get("run_id")) for op in ops])
+    gateway.live.touch([str(op[2].get("run_id")) for op in changes])
     return {"applied": len(ops)}
+
+
+def _unfit(op: Op) -> str:
+    verb, name, row = op
+    table = LOOKED_UP.get(name)
+    return unfit_expectation(row, table) if verb == "expect" and table is not None else misfit(op)
 
 
 def _noted(gateway: Gateway, caller: Caller, op: Op) -> Op:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from mlrun.recordops import Op
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -28,14 +30,6 @@ __all__ = [
     "OrderKey", "PointFilter", "Records", "RecordsView", "RunQuery", "Series", "SeriesView",
     "StoredObject",
 ]  # fmt: skip
-
-# ("put", table, row)       upsert by the table's key; columns that the row leaves out keep their value
-# ("del", table, key)       delete the rows that match every column of `key`
-# ("artifact", "", row)     register content: row holds project, key, type, size, sha256, uri, meta, created_at, run_id,
-#                           role, step, aliases (a list). The version is that of the same (sha256, type) under
-#                           (project, key), else the highest + 1; a LINEAGE row and the aliases are put with it
-# Values are str, int, float, bool or None; timestamps are int microseconds. Every op is idempotent.
-Op = tuple[Literal["put", "del", "artifact"], str, "dict[str, Any]"]
 
 
 class Mark(NamedTuple):
@@ -157,7 +151,8 @@ class Records(CanLookup, Protocol):
 
     Law. `apply` is one transaction: all of its ops, folded summaries and marks, or nothing. It is a compare-and-set:
     when `expected` marks are given and the stored ones differ, it raises `MarkConflict` and writes nothing; so two
-    absorbers never apply the same bytes twice. What `apply` returned from survives a killed process; `read` begun after
+    absorbers never apply the same bytes twice. "expect" ops are one too, with `RowConflict`: of two clients that expect
+    and change the same, one wins. What `apply` returned from survives a killed process; `read` begun after
     it, in any process, sees it. A killed process leaves a store that the next one opens without repair. Many threads
     and processes may call everything at once; a writer that waits longer than 30 s for others gets `StoreError`.
     A file from a newer version is refused with `StoreVersionError`; an older one is backed up and migrated.
@@ -374,9 +369,9 @@ class StoredObject:
 class Objects(Protocol):
     """Immutable bytes, addressed by their SHA-256.
 
-    Law. `put` returns when the bytes are durable (fsynced); the same bytes are stored once however often and from
-    however many processes they are put; a killed `put` leaves no object under a final name. `open` and `path` verify
-    the size; `verify=True` the hash too (`ObjectError`).
+    Law. `put` returns when the bytes are durable (fsynced); the same bytes are stored once however often and wherever
+    they are put; a killed `put` leaves no object under a final name. `open` and `path` verify the size; `verify=True`
+    the hash too (`ObjectError`).
     """
 
     def put(self, source: Path | bytes | BinaryIO) -> StoredObject:

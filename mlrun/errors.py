@@ -23,6 +23,7 @@ MlrunError
 │   ├── StoreUnreachable   a gateway does not answer
 │   ├── StoreVersionError  written by another version; says the command to run
 │   ├── MarkConflict       somebody else moved the high-water marks first
+│   ├── RowConflict        somebody else changed the row first
 │   ├── SnapshotExpired    files of an old snapshot have been freed: take a new one
 │   └── CorruptStore       bytes are not what was written; says where
 ├── ObjectError            bytes of an artifact are missing or differ from their hash
@@ -56,6 +57,7 @@ __all__ = [
     "ObjectError",
     "ObjectsUnreachable",
     "QueryError",
+    "RowConflict",
     "RunError",
     "RunExists",
     "SQLError",
@@ -208,6 +210,10 @@ class StoreVersionError(StoreError):
 
 class MarkConflict(StoreError):
     """High-water marks are not what the writer expected: nothing was written."""
+
+
+class RowConflict(StoreError):
+    """A row is not what the change expected, because somebody else was first: nothing was written."""
 
 
 class SnapshotExpired(StoreError):

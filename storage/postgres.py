@@ -108,7 +108,8 @@ class PostgresRecords:
         """Apply ops in order, merge partial summaries, move marks, all in one transaction.
 
         Raises:
-            MarkConflict: the stored marks are not those expected. SchemaMismatch: an op does not fit its table.
+            MarkConflict, RowConflict: what is stored is not what was expected.
+            SchemaMismatch: an op does not fit its table.
             StoreError: others wrote for more than 30 s, or the server is gone. In all cases nothing is written; only
                 where the connection broke during the commit itself it is not known, and the marks tell.
         """

@@ -15,6 +15,7 @@ from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, TAGS
 
 from .postgres_arrays import columns_of, listed, unnest
 from .postgres_fold import MERGE, SUMMARY_KINDS, folded
+from .postgres_lookup import lookup
 from .postgres_schema import KINDS, VALUED, conflict
 from .recordplan import LABELS, decoded
 from .recordshape import KEY, KEYED, RUN_ID, name
@@ -61,6 +62,7 @@ def apply(
     rids = numbers_of(connection, "runs", runs)
     kids = numbers_of(connection, "keys", keys)
     writer = StepWriter(
+        partial(lookup, connection),
         partial(_put, connection, rids, kids),
         partial(_put_labels, connection),
         partial(_delete, connection),

@@ -28,6 +28,7 @@ RECORDS: Mapping[str, Table] = {n: t for n, t in TABLES.items() if t.kind == "re
 LABELS = replace(PARAMS, name="labels")
 
 Row = dict[str, Any]
+# ("expect", table, key, allowed values by column), before all others
 # ("put", table, columns, rows) | ("del", table, key) | ("artifact", ARTIFACTS, row) | ("labels", LABELS, by run)
 Step = tuple[Any, ...]
 _CATALOG = f"{ARTIFACTS.name} {LINEAGE.name} {ALIASES.name}"  # an "artifact" op writes all three
@@ -40,6 +41,7 @@ def plan(ops: Iterable[Op]) -> list[Step]:
         SchemaMismatch: an op names a table or column that is not there, lacks a key, or has a value of a wrong type.
     """
     gathered: dict[str, _Gather] = {}
+    expected: list[Step] = []
     for kind, table_name, row in ops:
         table = ARTIFACTS if kind == "artifact" else RECORDS.get(table_name)
         if table is None:
@@ -50,11 +52,33 @@ def plan(ops: Iterable[Op]) -> list[Step]:
             into.put(table, row)
         elif kind == "del":
             into.other(("del", table, _checked(table, row, "which rows? no column is given")))
+        elif kind == "expect":
+            expected.append(_expectation(table, row))
         elif kind == "artifact":
             into.other(("artifact", table, _artifact(row)))
         else:
             raise SchemaMismatch.of(table_name, why=f"no such op: {kind!r}")
-    return [step for g in gathered.values() for step in g.steps()]
+    return expected + [step for g in gathered.values() for step in g.steps()]
+
+
+def _expectation(table: Table, row: Mapping[str, Any]) -> Step:
+    """Return the step that compares a row: its key, and the values that each further column may have."""
+    missing = [part for part in table.key if part not in row]
+    if missing or len(row) == len(table.key):
+        why = "" if missing else "no column is compared"
+        raise SchemaMismatch.of(table.name, missing=missing, why=why)
+    key = _checked(table, {c: row[c] for c in table.key}, "")
+    allowed: dict[str, list[Any]] = {}
+    for column, given in row.items():
+        if column in table.key:
+            continue
+        values = given if isinstance(given, (list, tuple)) else [given]
+        allowed[column] = [
+            None if v is None else _checked(table, {column: v}, "")[column] for v in values
+        ]
+        if column not in table.names:
+            raise SchemaMismatch.of(table.name, unknown={column})
+    return ("expect", table, key, allowed)
 
 
 class _Gather:

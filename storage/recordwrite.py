@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlrun.contracts import Mark
-from mlrun.errors import MarkConflict
+from mlrun.errors import MarkConflict, RowConflict
 from mlrun.tables import TAGS
 
 from .recordshape import KEYED, name
@@ -34,12 +34,14 @@ class StepWriter:
     """Writes steps of every kind, inside a transaction that has begun.
 
     Attributes:
+        look_up: returns the rows that match every column of a key.
         put: upserts rows of the same columns.
         put_labels: replaces the labels of runs, given as JSON by key.
         delete: deletes the rows that match every column of a key.
         register: gives content its version, and puts what points to it.
     """
 
+    look_up: Callable[[Table, Row], Sequence[Mapping[str, Any]]]
     put: Callable[[Table, tuple[str, ...], list[tuple[Any, ...]]], None]
     put_labels: Callable[[Mapping[str, Mapping[str, str]]], None]
     delete: Callable[[Table, Row], None]
@@ -49,7 +51,9 @@ class StepWriter:
 def write_steps(steps: Sequence[Step], writer: StepWriter) -> None:
     """Do planned steps in their order."""
     for kind, table, *rest in steps:
-        if kind == "put":
+        if kind == "expect":
+            _compare_row(table, rest[0], rest[1], writer.look_up(table, rest[0]))
+        elif kind == "put":
             writer.put(table, rest[0], rest[1])
         elif kind == "labels":
             writer.put_labels(rest[0])
@@ -57,6 +61,23 @@ def write_steps(steps: Sequence[Step], writer: StepWriter) -> None:
             writer.delete(table, rest[0])
         else:
             writer.register(rest[0])
+
+
+def _compare_row(
+    table: Table, key: Row, allowed: Mapping[str, Sequence[Any]], found: Sequence[Mapping[str, Any]]
+) -> None:
+    """See that a stored row is as expected.
+
+    Raises:
+        RowConflict: it is not; of its values nothing is told.
+    """
+    row = found[0] if found else {}
+    for column, values in allowed.items():
+        if row.get(column) not in values:
+            place = "/".join(str(v) for v in key.values())
+            raise RowConflict(
+                f"{table.name} {place!r:.200}: {column!r} is not what the change expected, somebody else was first"
+            )
 
 
 def texts_to_number(

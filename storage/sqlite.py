@@ -11,11 +11,11 @@ from mlrun.errors import ConfigError, SchemaMismatch, StoreClosed, StoreError
 
 from . import sqlite_schema as schema
 from .recordplan import plan
-from .sqlite_apply import apply, read_marks
+from .sqlite_apply import apply, look_up, read_marks
 from .sqlite_connect import connect, transaction
 from .sqlite_library import Pool, lease
 from .sqlite_memory import pin
-from .sqlite_schema import create, name, open_empty, open_version, source
+from .sqlite_schema import create, open_empty, open_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,7 +113,8 @@ class SQLiteRecords:
         """Apply ops in order, merge partial summaries, move marks, all in one transaction.
 
         Raises:
-            MarkConflict: the stored marks are not those expected. SchemaMismatch: an op does not fit its table.
+            MarkConflict, RowConflict: what is stored is not what was expected.
+            SchemaMismatch: an op does not fit its table.
             StoreError: others wrote for more than 30 s, or the disk is full. In all cases nothing is written.
         """
         steps, folded = plan(ops), list(summaries)
@@ -142,15 +143,8 @@ class SQLiteRecords:
         """Return the rows that match every column of `key`, as plain dicts, without pyarrow."""
         if unknown := set(key) - set(table.names):
             raise SchemaMismatch.of(table.name, unknown=unknown)
-        expressions, behind = source(table)
-        terms = " and ".join([behind, *(f"{expressions[c]} is ?" for c in key)])
-        chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in table.names)
-        order = ", ".join(expressions[k] for k in table.key)
         with self._lend() as connection:
-            rows = connection.rows(
-                f"select {chosen} from {terms} order by {order}", list(key.values())
-            )
-        return [dict(zip(table.names, row, strict=True)) for row in rows]
+            return look_up(connection, table, key)
 
     def marks(self) -> dict[str, Mark]:
         """Return the high-water mark of every journal writer, without pyarrow."""

@@ -11,7 +11,7 @@ from mlrun.ids import now_us
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, SUMMARIES, TAGS
 
 from .recordplan import decoded
-from .recordshape import KEY, KEYED, RUN_ID, name
+from .recordshape import KEY, KEYED, RUN_ID, name, source
 from .recordwrite import StepWriter, compare_marks, read_marks, texts_to_number, write_steps
 from .sqlite_memory import remembered
 from .sqlite_schema import conflict
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from .recordplan import Row, Step
     from .sqlite_connect import Connection
 
-__all__ = ["apply", "lookup_numbers", "numbers_of", "put_statement", "read_marks", "top_of"]
+__all__ = [
+    "apply",
+    "look_up",
+    "lookup_numbers",
+    "numbers_of",
+    "put_statement",
+    "read_marks",
+    "top_of",
+]
 
 
 def apply(
@@ -41,6 +49,7 @@ def apply(
     rids = numbers_of(connection, RUNS.name, "rid", RUN_ID, runs)
     kids = numbers_of(connection, "keys", "kid", KEY, keys)
     writer = StepWriter(
+        partial(look_up, connection),
         partial(_put, connection, rids, kids),
         partial(put_labels, connection),
         partial(_delete, connection),
@@ -56,6 +65,16 @@ def apply(
             f"insert or replace into marks values ({holes})",
             [(w, *m, stamp) for w, m in marks.items()],
         )
+
+
+def look_up(connection: Connection, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that match every column of `key`, as plain dicts, in key order."""
+    expressions, behind = source(table)
+    terms = " and ".join([behind, *(f"{expressions[c]} is ?" for c in key)])
+    chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in table.names)
+    order = ", ".join(expressions[k] for k in table.key)
+    rows = connection.rows(f"select {chosen} from {terms} order by {order}", list(key.values()))
+    return [dict(zip(table.names, row, strict=True)) for row in rows]
 
 
 def top_of(connection: Connection) -> int:

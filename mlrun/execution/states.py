@@ -9,9 +9,10 @@ created ── pending ── running ─┬─ completed
 ```
 
 The process that performs a run writes `running` and the end into its journal. Everybody else (a driver that saw a
-worker die, a person who aborts) moves a state with `move`: one at a time, after everything that was written before, and
-only along an arrow. A run whose writer is gone reads as `lost`, or `aborted` if it was asked to abort; it returns to
-`running` when a writer is heard again.
+worker die, a person who aborts) moves a state with `move`: after everything that was written before, only along an
+arrow, and only if it still is what was looked at. Of two who move a run at once, from whatever hosts, one wins, and the
+other finds what the first has made of it. A run whose writer is gone reads as `lost`, or `aborted` if it was asked to
+abort; it returns to `running` when a writer is heard again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.advisorylock import FileLock
-from mlrun.errors import MlrunError, NotFound
+from mlrun.errors import MlrunError, NotFound, RowConflict, StoreBusy
 from mlrun.ids import now_us
 from mlrun.lookup.liveness import OPEN_STATES, state_without_writer
 from mlrun.tables import RUNS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDED", "FOLLOWS", "IllegalMove", "move", "read_row", "state_of"]
 
+_TRIES = 20
 ENDED = frozenset({"completed", "error", "aborted", "lost", "skipped"})
 
 FOLLOWS: dict[str, frozenset[str]] = {
@@ -109,7 +111,24 @@ def move(
         NotFound: no such run.
     """
     store.prepare()
-    with FileLock(store.journal / "states.lock"):
+    known = None if only_from is None else frozenset(only_from)
+    for _ in range(_TRIES):
+        try:
+            return _move(store, run_id, to, error, known, columns)
+        except RowConflict:
+            continue  # somebody else moved it in between: what is allowed now?
+    raise StoreBusy(f"run {run_id!r} keeps changing its state")
+
+
+def _move(
+    store: Store,
+    run_id: str,
+    to: str,
+    error: str | None,
+    only_from: frozenset[str] | None,
+    columns: dict[str, Any],
+) -> str:
+    with FileLock(store.journal / "states.lock"):  # those of this host take turns
         row = read_row(store, run_id)
         now = state_of(store, row)
         if now == to == row["state"]:
@@ -123,5 +142,17 @@ def move(
             new["finished_at"] = row["finished_at"] or stamp
         if error is not None:
             new["error"] = error
-        store.records.apply([("put", RUNS.name, new)])
+        # and of others, on whatever host, only one moves it from here
+        seen = {"run_id": run_id, "state": row["state"], "writer": row["writer"]}
+        try:
+            store.records.apply([("expect", RUNS.name, seen), ("put", RUNS.name, new)])
+        except RowConflict:
+            # an answer that was lost on the way makes a client ask again: then it was itself who was first
+            if not _is_there(store, run_id, new):
+                raise
     return now
+
+
+def _is_there(store: Store, run_id: str, new: dict[str, Any]) -> bool:
+    rows = store.records.lookup(RUNS, {"run_id": run_id})
+    return bool(rows) and all(rows[0][c] == v for c, v in new.items())

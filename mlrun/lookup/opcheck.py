@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlrun.contracts import Op
     from mlrun.tables import Table
 
-__all__ = ["misfit"]
+__all__ = ["misfit", "unfit_expectation"]
 
 _INT64 = 1 << 63
 _PYTHON: dict[str, type | tuple[type, ...]] = {
@@ -50,6 +50,18 @@ def misfit(op: Op) -> str:
         if table in (PARAMS, RESULTS) and not _is_json(row):
             return "its value is not JSON"
     return _values(_KINDS[name], row, table)
+
+
+def unfit_expectation(row: Mapping[str, Any], table: Table) -> str:
+    """Return why this is no "expect" op of a table; an empty text if it is one. No journal has such ops."""
+    if lacking := [k for k in table.key if k not in row]:
+        return f"{', '.join(lacking)} is missing"
+    kinds = _KINDS[table.name]
+    for column, given in row.items():
+        for value in given if isinstance(given, list) else [given]:
+            if why := _values(kinds, {column: value}, table):
+                return why
+    return "" if len(row) > len(table.key) else "it compares no column"
 
 
 def _artifact(row: Mapping[str, Any]) -> str:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlrun.contracts import Mark
-from mlrun.errors import StoreClosed
+from mlrun.errors import RowConflict, StoreClosed
 from mlrun.registry import storage_class
 from mlrun.tables import PARAMS, PROJECTS, RUNS, TAGS
 from mlrun.testing.records_find import FindConformance
 from mlrun.testing.records_folds import FoldsConformance
-from mlrun.testing.records_ops import rows_of, run_put, value_put
+from mlrun.testing.records_ops import rows_of, run_change, run_put, value_put
 from mlrun.testing.records_rows import RowsConformance
 
 if TYPE_CHECKING:
@@ -104,6 +104,26 @@ class RecordsConformance(RowsConformance, FoldsConformance, FindConformance):
             thread.join()
         assert failures == []
         assert len(rows_of(records, RUNS)) == 8 * 15
+
+    def test_of_many_who_move_a_state_one_wins(self, records: Any) -> None:
+        records.apply([run_put("a", state="running")])
+        barrier, won = threading.Barrier(6), []
+
+        def end(state: str) -> None:
+            seen = {"run_id": "a", "state": "running"}
+            barrier.wait()
+            try:
+                records.apply([("expect", "runs", seen), run_change("a", state=state)])
+            except RowConflict:
+                return
+            won.append(state)
+
+        threads = [threading.Thread(target=end, args=(f"end-{n}",)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [r["state"] for r in rows_of(records, RUNS)] == won
 
     def test_processes_make_the_tables_and_take_turns(self, url: str) -> None:
         command = [sys.executable, "-c", _OPEN + _COUNT, url]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlrun.contracts import Mark
-from mlrun.errors import SchemaMismatch, StoreClosed
+from mlrun.errors import RowConflict, SchemaMismatch, StoreClosed
 from mlrun.registry import storage_class
-from mlrun.tables import PARAMS, RESULTS, RUNS, TAGS
+from mlrun.tables import LEASES, PARAMS, RESULTS, RUNS, TAGS
 from mlrun.testing.records_ops import RECORDS, rows_of, run_change, run_put, sample, value_put
 
 if TYPE_CHECKING:
@@ -82,6 +82,29 @@ class RowsConformance:
         assert [r["value"] for r in rows_of(records, PARAMS)] == ["2"]
         assert rows_of(records, TAGS) == []
 
+    def test_a_change_that_expects_something_else_changes_nothing(self, records: Any) -> None:
+        records.apply([run_put("a", state="running", name="n")])
+        seen = {"run_id": "a", "state": "running", "writer": None}
+        end: list[Op] = [("expect", "runs", seen), run_change("a", state="aborting")]
+        records.apply(end)
+        with pytest.raises(RowConflict, match="somebody else was first"):
+            records.apply([run_put("b"), *end], marks={"w": Mark(1)})
+        assert [(r["run_id"], r["state"]) for r in rows_of(records, RUNS)] == [("a", "aborting")]
+        assert records.marks() == {}
+        several = {"run_id": "a", "state": ["running", "aborting"]}
+        records.apply([run_change("a", state="aborted"), ("expect", "runs", several)])
+        assert rows_of(records, RUNS)[0]["state"] == "aborted"
+
+    def test_a_row_that_is_not_there_has_nothing_in_it(self, records: Any) -> None:
+        take = {"name": "l", "holder": "me", "taken_at": 1, "expires_at": 2}
+        free = {"name": "l", "holder": None}
+        records.apply([("expect", "leases", free), ("put", "leases", take)])
+        with pytest.raises(RowConflict):
+            records.apply(
+                [("expect", "leases", free), ("put", "leases", {**take, "holder": "you"})]
+            )
+        assert rows_of(records, LEASES)[0]["holder"] == "me"
+
     def test_delete_by_part_of_the_key(self, records: Any) -> None:
         puts = [value_put("params", r, k, 1) for r in "ab" for k in "xy"]
         records.apply([run_put("a"), run_put("b"), *puts])
@@ -125,6 +148,9 @@ class RowsConformance:
             ("del", "runs", {"colour": "red"}),
             ("artifact", "", {"project": "p", "key": "k"}),
             ("eat", "runs", {"run_id": "a"}),
+            ("expect", "runs", {"run_id": "a"}),
+            ("expect", "runs", {"state": "running"}),
+            ("expect", "runs", {"run_id": "a", "colour": "red"}),
         ],
     )
     def test_what_does_not_fit_is_refused_whole(self, records: Any, op: Op) -> None:
