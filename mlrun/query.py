@@ -16,7 +16,7 @@ from mlrun.contracts import OrderKey, RunQuery
 from mlrun.errors import NotFound, QueryError, did_you_mean
 from mlrun.ids import now_us
 from mlrun.journal.snapshot import read_journal
-from mlrun.lookup.sight import as_frame, snapshot
+from mlrun.lookup.sight import PARTS, as_frame, snapshot
 from mlrun.lookup.widen import widen
 from mlrun.names import clean_text
 from mlrun.tables import (
@@ -75,6 +75,8 @@ def runs(
     with snapshot(store) as sight:
         everything = query.where is None and query.limit is None and not query.offset
         ids = sight.find(query)
+        if wanted is not None and [n.column for n in wanted] == ["run_id"]:
+            return pl.DataFrame({"run_id": pl.Series(ids, dtype=pl.String)})
         read = None if everything and query.children and not project else ids
         tables = _tables(sight, read, wanted)
     return widen(ids, tables, wanted)
@@ -155,13 +157,20 @@ def _needed(wanted: Iterable[Name] | None) -> tuple[Table, ...]:
 def _columns(table: Table, wanted: Iterable[Name] | None) -> list[str] | None:
     """The columns of a table that the wide frame is made of: summaries are many, and mostly only `last` is shown."""
     if table is RUNS:
-        return list(RUNS.visible)
+        return list(RUNS.visible) if wanted is None else _own(wanted)
     if table is not SUMMARIES:
         return None
     kinds = {"last"} if wanted is None else {n.aggregate for n in wanted if n.scope == "metrics"}
     parts = {"mean": ("sum", "count", "nan")}
     read = {c for kind in kinds for c in parts.get(kind, (kind,))}
     return ["run_id", "key", *(c for c in SUMMARIES.names if c in read)]
+
+
+def _own(wanted: Iterable[Name]) -> list[str]:
+    """The columns of RUNS that the wanted ones are made of."""
+    read = {part for n in wanted if n.scope == "run" for part in PARTS.get(n.key, (n.key,))}
+    read |= {n.scope for n in wanted if n.scope == "labels"} | {"run_id"}
+    return [c for c in RUNS.visible if c in read]
 
 
 def run_ids_of(given: Any) -> list[str]:
@@ -195,7 +204,8 @@ def projects(store: Store) -> pl.DataFrame:
     """Return one row per project: its record, how many runs it has and when the last one started."""
     with snapshot(store) as sight:
         named = sight.shared(PROJECTS)
-        found = sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
+        read = ["run_id", "project", "state", "started_at", "deleted_at"]
+        found = sight.rows(RUNS, None, read).filter(pl.col("deleted_at").is_null())
     active = found.group_by(pl.col("project").alias("name")).agg(
         pl.len().cast(pl.Int64).alias("runs"),
         pl.col("state").eq("running").sum().cast(pl.Int64).alias("running"),

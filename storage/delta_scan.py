@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlrun.arrowmemory import arrow_of, numpy_of
@@ -119,9 +120,9 @@ def _is_in(column: pa.ChunkedArray, values: list[Any]) -> NDArray[np.bool_]:
         return np.asarray(found == values[0] if len(values) == 1 else np.isin(found, values))
     parts = [np.zeros(0, np.bool_)]
     for chunk in column.chunks:
-        words = [w.encode("utf-8") for w in chunk.dictionary.to_pylist()]
-        wanted = np.array([w in values for w in words], np.bool_)
-        parts.append(wanted[numpy_of(chunk.indices)])
+        words = chunk.dictionary.cast(pa.binary())
+        wanted = pc.is_in(words, value_set=pa.array(values, pa.binary()))
+        parts.append(numpy_of(wanted)[numpy_of(chunk.indices)])
     return np.concatenate(parts)
 
 

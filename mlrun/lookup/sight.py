@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from mlrun.store import Store
     from mlrun.where.ast import Name
 
-__all__ = ["Snapshot", "as_frame", "snapshot"]
+__all__ = ["PARTS", "Snapshot", "as_frame", "snapshot"]
 
 _SMALL = 20_000  # rows
 _KEYED = {"params": PARAMS, "results": RESULTS, "metrics": SUMMARIES}  # by scope
-_PARTS = {"duration": ("started_at", "finished_at")}  # run columns that are made of others
+PARTS = {"duration": ("started_at", "finished_at")}  # run columns that are made of others
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Snapshot:
         """The rows that an expression of these names looks at, None for any; other tables are empty."""
         if names is None:
             return RunFrames(*(self.rows(t, run_ids) for t in (RUNS, TAGS, *_KEYED.values())))
-        read = {part for n in names if n.scope == "run" for part in _PARTS.get(n.key, (n.key,))}
+        read = {part for n in names if n.scope == "run" for part in PARTS.get(n.key, (n.key,))}
         read |= {n.scope for n in names if n.scope == "labels"} | {"run_id"}
         frames = [self.rows(RUNS, run_ids, sorted(read)), _nothing(TAGS)]
         for scope, table in _KEYED.items():

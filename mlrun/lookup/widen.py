@@ -118,9 +118,11 @@ def _run_columns(order: _Order, tables: Mapping[str, pl.DataFrame]) -> dict[str,
     rows[at[at >= 0]] = (at >= 0).nonzero()[0]
     taken = _indices(rows)
     found = {c.name: c if taken is None else c[taken] for c in runs.get_columns()}
-    found["duration"] = (found["finished_at"] - found["started_at"]).alias("duration")
-    found["tags"] = _tags(order, tables.get(TAGS.name))
-    return {name: found[name] for name in RUN_COLUMNS}
+    if {"finished_at", "started_at"} <= found.keys():
+        found["duration"] = (found["finished_at"] - found["started_at"]).alias("duration")
+    if TAGS.name in tables:
+        found["tags"] = _tags(order, tables[TAGS.name])
+    return {name: found[name] for name in RUN_COLUMNS if name in found}
 
 
 def _indices(rows: Places) -> pl.Series | None:
@@ -132,8 +134,8 @@ def _indices(rows: Places) -> pl.Series | None:
     return pl.Series(rows.astype(_WORD))
 
 
-def _tags(order: _Order, tags: pl.DataFrame | None) -> pl.Series:
-    if tags is None or tags.is_empty():
+def _tags(order: _Order, tags: pl.DataFrame) -> pl.Series:
+    if tags.is_empty():
         return pl.Series("tags", [[]], dtype=pl.List(pl.String)).new_from_index(0, order.height)
     at = order.of(tags["run_id"])
     rows = (at >= 0).nonzero()[0]
