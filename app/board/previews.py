@@ -1,0 +1,191 @@
+"""Artifacts to look at: tables, pictures, plots, text, pages, sounds, folders; models by what is known of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from mlrun.errors import MlrunError
+
+from . import session
+from .preview_reading import (
+    MOST_BYTES,
+    ROWS,
+    boxed,
+    drawable,
+    files_of,
+    first_rows,
+    kept_rows,
+    kind_of,
+    pretty,
+    text_of,
+)
+from .states import trouble
+from .words import bytes_of, plain
+
+if TYPE_CHECKING:
+    from mlrun.content.dataitem import DataItem
+
+__all__ = ["preview"]
+
+_DRAWN = frozenset({"table", "image", "audio", "video", "array", "plotly"})  # read as a whole
+_LANGUAGES = {"py": "python", "yaml": "yaml", "yml": "yaml", "toml": "toml", "sql": "sql"}
+_TRACES = frozenset(  # those that fetch nothing
+    """scatter scattergl scatter3d bar histogram histogram2d box violin heatmap contour surface pie parcoords parcats
+    scatterpolar funnel waterfall""".split()  # noqa: SIM905
+)
+
+
+def preview(item: DataItem, key: str = "") -> None:
+    """Draw what can be shown of an artifact.
+
+    Args:
+        item: which.
+        key: tells the widgets of several previews on a page apart.
+    """
+    kind, key = kind_of(item), key or item.sha256[:16]
+    if kind == "elsewhere":
+        st.caption("It lies elsewhere and is not fetched for a preview:")
+        st.code(item.url, language=None)
+        return
+    if caption := item.meta.get("caption"):
+        st.caption(plain(caption))
+    if kind in _DRAWN and (item.size or 0) > MOST_BYTES and not _wanted(item, key):
+        _kept(item)
+        return
+    try:
+        _draw(item, kind, key)
+    except (MlrunError, OSError) as error:
+        trouble(error)
+
+
+def _wanted(item: DataItem, key: str) -> bool:
+    """Whether somebody asked to see something large."""
+    name = f"_large-{key}"
+    if st.session_state.get(name):
+        return True
+    st.caption(f"It has {bytes_of(item.size)}.")
+    return st.button("Read it all the same", key=name)
+
+
+def _draw(item: DataItem, kind: str, key: str) -> None:
+    match kind:
+        case "table":
+            _table(item)
+        case "image":
+            st.image(item.get(), alt=plain(item.key))
+        case "audio":
+            st.audio(item.get(), format=f"audio/{item.meta['format']}")
+        case "video":
+            st.video(item.get(), format=f"video/{item.meta['format']}")
+        case "folder":
+            found = files_of(session.store(), item)
+            st.caption(f"{found.height:,} files, {bytes_of(item.size)}")
+            st.dataframe(found, hide_index=True, alt="Files of the folder")
+        case "html" | "svg":
+            _page(item, key)
+        case "vega" | "plotly":
+            _plot(item, kind, key)
+        case "json" | "text":
+            _text(item, kind)
+        case "array":
+            _array(item)
+        case _:
+            _kept(item)
+
+
+def _table(item: DataItem) -> None:
+    if str(item.meta.get("format")) in ("parquet", "arrow", "csv", "tsv", "jsonl"):
+        rows = first_rows(item)
+        st.dataframe(rows, hide_index=True, alt=f"The first {rows.height} rows")
+        total = item.meta.get("rows")
+        if rows.height == ROWS and total != ROWS:
+            of = f" of {total:,}" if total else ""
+            st.caption(f"The first {rows.height:,} rows{of}.")
+    else:
+        _kept(item)
+
+
+def _kept(item: DataItem) -> None:
+    """Show what was known of it when it was logged."""
+    rows = kept_rows(item)
+    if rows is not None:
+        st.dataframe(rows, hide_index=True, alt="The first rows")
+        st.caption("The first rows, as they were when it was logged.")
+    elif item.meta.get("format") in (None, "bytes"):
+        st.caption("Bytes without a known format: there is nothing to show.")
+    else:
+        st.caption(
+            f"Files of the format {plain(item.meta['format'])} are not opened here: what reads them may run code. Its "
+            "metadata says what was known when it was logged."
+        )
+
+
+def _text(item: DataItem, kind: str) -> None:
+    text, more = text_of(item)
+    ending = str(item.meta.get("name") or "").rpartition(".")[2].lower()
+    language = "json" if kind == "json" else _LANGUAGES.get(ending)
+    st.code(pretty(text) if kind == "json" and not more else text, language=language)
+    if more:
+        st.caption("The beginning of it.")
+
+
+def _page(item: DataItem, key: str) -> None:
+    text, more = text_of(item)
+    drawn = not more and st.toggle("Draw it, without scripts", key=f"_page-{key}")
+    if drawn:
+        st.iframe(boxed(text), height=480, alt=plain(item.key))
+    else:
+        st.code(text, language="html")
+    if more:
+        st.caption("The beginning of it.")
+
+
+def _plot(item: DataItem, kind: str, key: str) -> None:
+    text = str(item.get(encoding="utf-8"))
+    spec = drawable(text) if kind == "vega" else None
+    if spec is not None:
+        st.vega_lite_chart(spec=spec, width="stretch", key=f"_vega-{key}", alt=plain(item.key))
+    elif kind == "plotly" and _has_plotly():
+        _plotly(text, key)
+    else:
+        st.caption("The chart is shown as its source: it does more than draw, or cannot be drawn.")
+        st.code(pretty(text)[:200_000], language="json")
+
+
+def _plotly(text: str, key: str) -> None:
+    """Draw traces and axes; what else a figure may hold (pictures, buttons, links) is left out."""
+    import plotly.graph_objects as go
+
+    try:
+        found: dict[str, Any] = json.loads(text)
+        layout = found.get("layout") or {}
+        names = ("title", "xaxis", "yaxis", "barmode", "legend", "showlegend", "scene")
+        data = [t for t in found.get("data") or [] if t.get("type", "scatter") in _TRACES]
+        figure = go.Figure({"data": data, "layout": {n: layout[n] for n in names if n in layout}})
+    except (ValueError, TypeError, AttributeError):
+        st.caption("It is no figure that Plotly knows; its source:")
+        st.code(text[:200_000], language="json")
+        return
+    st.plotly_chart(figure, key=f"_plotly-{key}")
+
+
+def _has_plotly() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("plotly") is not None
+
+
+def _array(item: DataItem) -> None:
+    import numpy as np
+
+    try:
+        found = np.load(item.path(), mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError):
+        st.caption("It is no array that could be read without running code.")
+        return
+    st.caption(f"shape {found.shape}, {found.dtype}")
+    flat = found.reshape(1, -1) if found.ndim < 2 else found.reshape(-1, found.shape[-1])
+    st.dataframe(np.array(flat[:200, :50]), alt="Its first values")
