@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import BinaryIO
 
+    import polars as pl
+
     from mlrun.store import Store
 
 __all__ = ["DataItem", "find_artifact"]
@@ -103,6 +105,12 @@ class DataItem:
         from datetime import UTC, datetime
 
         return datetime.fromtimestamp(self._created_at / 1e6, UTC)
+
+    def lineage(self) -> pl.DataFrame:
+        """Return the runs that made and used this version: `role` (output or input), `run_id, step, time`."""
+        from mlrun.lookup.lineage import runs_of
+
+        return runs_of(self._store, self.project, self.key, self.version)
 
     @property
     def is_folder(self) -> bool:

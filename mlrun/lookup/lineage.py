@@ -1,4 +1,4 @@
-"""Lineage: the artifacts that a run made and used."""
+"""Lineage: the artifacts that a run made and used, and the runs that made and used an artifact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlrun.tables import ARTIFACTS, LINEAGE
 if TYPE_CHECKING:
     from mlrun.store import Store
 
-__all__ = ["lineage_of"]
+__all__ = ["lineage_of", "runs_of"]
 
 _VERSION = ["project", "key", "version"]
 
@@ -27,3 +27,11 @@ def lineage_of(store: Store, run_id: str) -> pl.DataFrame:
     uris = [artifact_uri(*name) for name in found.select(_VERSION).iter_rows()]
     named = pl.Series("uri", uris, dtype=pl.String)
     return found.select("role", *_VERSION, "type", "size", "step", "time", named, "meta")
+
+
+def runs_of(store: Store, project: str, key: str, version: int) -> pl.DataFrame:
+    """Return the runs that made and used a version; the columns are those of `DataItem.lineage`."""
+    place = zip(_VERSION, (project, key, version), strict=True)
+    with snapshot(store) as sight:
+        links = sight.shared(LINEAGE).filter(pl.col(name).eq(value) for name, value in place)
+    return links.sort("time", "run_id", "step").select("role", "run_id", "step", "time")
