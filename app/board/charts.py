@@ -82,6 +82,7 @@ def line_spec(
     faint: str = "",
     height: int = 300,
     zoom: bool = True,
+    legend: bool = True,
 ) -> dict[str, Any]:
     """Return the specification of lines.
 
@@ -98,6 +99,7 @@ def line_spec(
         faint: boolean column; lines where it is true are drawn thin and grey, without a name.
         height: pixels.
         zoom: whether dragging chooses a range of x.
+        legend: whether the lines' names stand below.
     """
     along, up = x.encoding(), y.encoding()
     shown: list[dict[str, Any]] = [{"filter": f"!datum['{faint}']"}] if faint else []
@@ -128,7 +130,7 @@ def line_spec(
     spec: dict[str, Any] = {
         "height": height,
         "layer": layers,
-        "encoding": {"x": along, "color": _tone(color, names, colors)},
+        "encoding": {"x": along, "color": _tone(color, names, colors, legend)},
         "config": framed(),
     }
     if points > _MANY:
@@ -145,20 +147,23 @@ def framed() -> dict[str, Any]:
     }
 
 
-def _tone(color: str, names: list[str] | None, colors: Sequence[str]) -> dict[str, Any]:
+def _tone(
+    color: str, names: list[str] | None, colors: Sequence[str], legend: bool = True
+) -> dict[str, Any]:
+    below = {
+        "title": None,
+        "orient": "bottom",
+        "columns": 4,
+        "labelLimit": 260,
+        "symbolLimit": 24,
+        "symbolType": "stroke",
+        "symbolStrokeWidth": 3,
+    }
     return {
         "field": color,
         "type": "nominal",
         "scale": {"range": list(colors), **({"domain": names} if names else {})},
-        "legend": {
-            "title": None,
-            "orient": "bottom",
-            "columns": 4,
-            "labelLimit": 260,
-            "symbolLimit": 24,
-            "symbolType": "stroke",
-            "symbolStrokeWidth": 3,
-        },
+        "legend": below if legend else None,
     }
 
 
