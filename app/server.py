@@ -25,6 +25,7 @@ from .routes_ask import router as ask
 from .routes_change import router as change
 from .routes_health import router as health
 from .routes_runs import router as runs
+from .routes_secrets import router as project_secrets
 from .shell import Shell
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     install(app)
-    for router in (health, ask, runs, change, access):
+    for router in (health, ask, runs, change, access, project_secrets):
         app.include_router(router)
     for part in gateway.parts:
         if part.router is not None:

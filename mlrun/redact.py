@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HIDDEN",
+    "hide_value",
     "is_secret_name",
     "redact_argv",
     "redact_mapping",
@@ -37,7 +38,7 @@ _LAST_TWO = frozenset(
     {
         "access:key", "account:key", "api:key", "api:keys", "auth:key", "connection:string",
         "encryption:key", "license:key", "master:key", "personal:key", "private:key", "secret:key",
-        "service:key", "session:key", "shared:key", "signing:key", "storage:key", "subscription:key",
+        "secrets:key", "service:key", "session:key", "shared:key", "signing:key", "storage:key", "subscription:key",
     }
 )  # fmt: skip
 # what these words come before is text or a number of a tokenizer, not a credential
@@ -247,8 +248,17 @@ def _hide_blob(match: re.Match[str]) -> str:
     return HIDDEN if mixed and sum(c.isdigit() for c in blob) >= 4 else blob
 
 
+_told: set[str] = set()
+
+
+def hide_value(value: str) -> None:
+    """Hide a text from now on wherever this process hides credentials: it is a secret that was handed out."""
+    if len(value) >= _MIN_ENV_SECRET:
+        _told.add(value)
+
+
 def _environment_secrets() -> list[str]:
-    found = {
+    found = _told | {
         value
         for name, value in os.environ.items()
         if len(value) >= _MIN_ENV_SECRET and name not in _FOLDERS and is_secret_name(name)

@@ -43,6 +43,7 @@ _EXECUTORS = {
 }
 _APPS = {
     "keys": ("mlrun.app.keys:Keys", ""),
+    "project-secrets": ("mlrun.app.projectsecrets:ProjectSecrets", "server"),
     "server": ("mlrun.app.start:start", "server"),
     "ui": ("mlrun.app.ui:start", "dashboard"),
 }

@@ -47,6 +47,7 @@ __all__ = [
     "APPLY",
     "ARROW",
     "ASK",
+    "DELETE_SECRET",
     "EVENTS",
     "EVENT_STREAM",
     "HEADER_IDEMPOTENCY",
@@ -63,6 +64,8 @@ __all__ = [
     "PARTS",
     "PROBLEM",
     "PROTOCOL",
+    "RUN_SECRETS",
+    "SECRETS",
     "UPLOAD",
     "encode_arguments",
     "error_of",
@@ -87,6 +90,9 @@ MARKS = (
 )
 APPLY = f"{API}/records/apply"  # {"ops": [["put", table, row], …]}: one transaction
 EVENTS = f"{API}/runs/{{run_id}}/events"
+SECRETS = f"{API}/secrets"  # GET ?project= -> names; PUT {"project", "secrets"}
+DELETE_SECRET = f"{API}/secrets/delete"  # {"project", "name"}
+RUN_SECRETS = f"{API}/secrets/read"  # {"run_id", "names"} -> {"secrets": {name: text}}
 
 # -- paths of the writing half; the law of uploads is in `mlrun.journal.upload` --------------------
 INGEST = f"{API}/ingest"  # POST an upload -> {"positions": {writer: …}, "refused": {writer: why}}

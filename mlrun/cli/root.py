@@ -42,6 +42,7 @@ _COMMANDS = {
     "sync": ("sync:sync", "Send a gateway what waits for it on this host."),
     "login": ("keys:login", "Keep a key for a gateway."),
     "keys": ("keys:keys", "Make, list and revoke keys of a gateway; give roles."),
+    "secrets": ("secrets:secrets", "Set, name and delete secrets of a project."),
     "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),
     "doctor": ("care:doctor", "Check every file of the store; repair what can be repaired."),
     "version": ("version:version", "Print the version."),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mlrun.store import Store
+
 __all__ = ["environment"]
 
 
@@ -18,6 +20,7 @@ def environment(
     env: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
     source: str | None = None,
+    run: tuple[Store | None, str] | None = None,
 ) -> Iterator[None]:
     """Set variables, read secrets into variables, and put a folder on the import path, for the length of the block.
 
@@ -25,6 +28,7 @@ def environment(
         env: name -> value.
         secrets: name -> reference, such as `env:TOKEN` or `file:/run/secrets/token`.
         source: a folder.
+        run: who asks for secrets that a store keeps: its store and its id.
 
     Raises:
         NotFound: a secret is not there.
@@ -35,7 +39,7 @@ def environment(
     from mlrun.execution.secrets import read_reference
 
     new = {str(k): str(v) for k, v in (env or {}).items()}
-    new |= {name: read_reference(reference) for name, reference in (secrets or {}).items()}
+    new |= {name: read_reference(reference, run) for name, reference in (secrets or {}).items()}
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
     folder = os.path.abspath(source) if source and os.path.isdir(source) else ""

@@ -148,7 +148,7 @@ def _attempt(task: Task, run: Run, values: Mapping[str, Any] | None) -> tuple[st
     guard = None
     try:
         with (
-            environment(task.function.get("env"), task.secrets),
+            environment(task.function.get("env"), task.secrets, run=(run.store, run.id)),
             current.bind(run),
             guarded(run, time_limit=task.time_limit, expendable=task.worker) as guard,
         ):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlrun.content.references import is_url
 from mlrun.execution.law import Needs
+from mlrun.execution.secrets import STORED
 from mlrun.execution.thresholds import seconds
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def as_needs(spec: FunctionSpec) -> Needs:
         resources=dict(resources.get("custom") or {}),
         requirements=tuple(spec.requirements),
         env=dict(spec.env),
-        secrets=dict(spec.secrets),
+        # what the store keeps is handed to the run, and not to the process that it begins in
+        secrets={n: r for n, r in spec.secrets.items() if not r.startswith(f"{STORED}:")},
         image=spec.image or None,
         source=_local_source(spec),
         replicas=spec.replicas,

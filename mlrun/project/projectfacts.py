@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import polars as pl
+
     from mlrun.project.document import ProjectDocument
 
 __all__ = ["ProjectFacts"]
@@ -104,17 +106,47 @@ class ProjectFacts:
         return dict(self._document.spec["secrets"])
 
     def set_secrets(self, secrets: Mapping[str, str]) -> None:
-        """Say where secrets are: name -> `env:NAME`, `file:PATH` or `k8s:SECRET/KEY`; its runs can read them.
+        """Give the project secrets, which its runs can read.
+
+        Args:
+            secrets: by name; `env:NAME`, `file:PATH` or `k8s:SECRET/KEY` say where one is, and only that is kept. Any
+                other text is the secret itself: the store keeps it, encrypted, and the project a reference to it.
 
         Raises:
-            ConfigError: one is no reference. The secret itself is stored nowhere.
+            ConfigError: a name or value that cannot be; the value is not shown.
         """
-        from mlrun.execution.secrets import check_references
+        from mlrun.execution.secrets import STORED, check_references, is_reference
+        from mlrun.project.secretstore import store_secrets
 
-        self._document.spec["secrets"] |= check_references(secrets)
+        clear = {n: v for n, v in secrets.items() if not is_reference(v)}
+        if clear:
+            store_secrets(self.store, self.name, clear)
+        stored = {name: f"{STORED}:{self.name}/{name}" for name in clear}
+        self._document.spec["secrets"] |= check_references({**secrets, **stored})
 
     def get_secret(self, key: str, default: str | None = None) -> str | None:
-        """Return the value of a secret, read now."""
+        """Return the value of a secret, read now; one that the store keeps only inside a run of the project."""
         from mlrun.execution.secrets import resolve_secret
+        from mlrun.tracking.current import current_run
 
-        return resolve_secret(key, self.secrets, default)
+        run = current_run()
+        asking = None if run is None else (run.store, run.id)
+        return resolve_secret(key, self.secrets, default, asking)
+
+    def list_secrets(self) -> pl.DataFrame:
+        """Return which secrets the store keeps for the project: `name, key_id, user, updated_at`."""
+        from mlrun.project.secretstore import secret_names
+
+        return secret_names(self.store, self.name)
+
+    def delete_secret(self, name: str) -> None:
+        """Forget a secret, and the reference to it; NotFound if there is none of that name."""
+        from mlrun.errors import NotFound
+        from mlrun.project.secretstore import delete_secret
+
+        known = self._document.spec["secrets"].pop(name, None)
+        try:
+            delete_secret(self.store, self.name, name)
+        except NotFound:
+            if known is None:
+                raise

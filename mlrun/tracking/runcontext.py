@@ -125,7 +125,7 @@ class RunContext:
         from mlrun.execution.secrets import resolve_secret
 
         references = {} if self.task is None else self.task.secrets
-        found: str | None = resolve_secret(key, references, default)
+        found: str | None = resolve_secret(key, references, default, (self.store, self.id))
         return found
 
     def get_child_context(

@@ -237,12 +237,14 @@ def test_a_project_s_own_store_is_where_everything_goes(tmp_path: Path) -> None:
 # -- secrets ------------------------------------------------------------------------------------
 
 
-def test_secrets_are_references_and_never_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_references_and_never_stored_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "hunter2hunter2")
     made = project()
     with pytest.raises(ConfigError) as caught:
-        made.set_secrets({"TOKEN": "hunter2hunter2"})
+        made.set_secrets({"no name": "hunter2hunter2"})
     assert "hunter2" not in str(caught.value)
+    made.set_secrets({"KEPT": "hunter2hunter2"})
+    assert made.secrets == {"KEPT": f"secret:{made.name}/KEPT"}
     made.set_secrets({"TOKEN": "env:MY_TOKEN"})
     made.save()
     assert made.get_secret("TOKEN") == "hunter2hunter2"
