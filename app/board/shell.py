@@ -12,6 +12,7 @@ from mlrun.errors import MlrunError
 
 from . import address, session
 from .look import dress
+from .memory import kept
 from .states import guarded, no_runs, trouble
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def _sidebar() -> None:
 
 def _choose_project() -> None:
     """Let the project be chosen; it stays in the address from page to page."""
-    names = mlrun.projects(store=session.store())["name"].to_list()
+    # every rerun of every page comes by here, and projects are counted by reading all runs
+    found = kept("projects", (), 15.0, lambda: mlrun.projects(store=session.store()))
+    names = found["name"].to_list()
     wanted = address.text("project")
     if wanted and wanted not in names:
         names.append(wanted)
