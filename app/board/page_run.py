@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from mlrun.errors import NotFound
 
 from . import address, states
-from .run_header import header
+from .run_header import facts, header
 from .run_live import TICK, goes_on, look_again, opened_run
-
-if TYPE_CHECKING:
-    from mlrun.view import RunView
 
 __all__ = ["ROOMS", "draw"]
 
@@ -28,7 +24,6 @@ ROOMS = {
     "children": ("Iterations and children", "run_children"),
     "function": ("Function", "run_function"),
 }
-_FOLLOWED = {"overview", "charts", "system", "console", "artifacts", "children"}
 
 
 def draw() -> None:
@@ -51,10 +46,19 @@ def draw() -> None:
         )
         _to_runs()
         return
-    header(view)
-    room = _room()
-    follow = TICK if goes_on(view) and room in _FOLLOWED else None
-    st.fragment(states.guarded(lambda: _draw_room(view.id, room)), run_every=follow)()
+    place = header(view)
+    room, drawn = _room(), view.state
+
+    def live() -> None:
+        """What keeps up with the run: one fragment, so that one look and one answer serve all of it."""
+        now = look_again(view.id)
+        if now.state != drawn:
+            st.rerun()  # what may be done has changed; the last state ends the ticking, too
+        with place:
+            facts(now)
+        import_module(f".{ROOMS[room][1]}", __package__).draw(now)
+
+    st.fragment(states.guarded(live), run_every=TICK if goes_on(view) else None)()
 
 
 def _room() -> str:
@@ -70,11 +74,6 @@ def _room() -> str:
 
 def _enter() -> None:
     address.put(room=st.session_state["_room"])
-
-
-def _draw_room(run_id: str, room: str) -> None:
-    view: RunView = look_again(run_id)
-    import_module(f".{ROOMS[room][1]}", __package__).draw(view)
 
 
 def _to_runs() -> None:

@@ -11,16 +11,18 @@ from mlrun.errors import MlrunError
 
 from . import session
 from .look import state_badge
-from .run_live import TICK, goes_on, look_again
-from .states import guarded, trouble
+from .run_live import goes_on
+from .states import trouble
 from .words import ago, lasting, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlit.delta_generator import DeltaGenerator
+
     from mlrun.view import RunView
 
-__all__ = ["badge_text", "header", "parsed_labels"]
+__all__ = ["badge_text", "facts", "header", "parsed_labels"]
 
 _TAGS = 30  # shown beside the state
 
@@ -33,11 +35,10 @@ _SAID = {
 }  # fmt: skip
 
 
-def header(view: RunView) -> None:
-    """Draw it."""
+def header(view: RunView) -> DeltaGenerator:
+    """Draw it; returns where `facts` are drawn, which keep up with the run."""
     st.title(plain(view.name) or "Unnamed run", anchor=False)
-    every = TICK if goes_on(view) else None
-    st.fragment(guarded(lambda: _facts(view.id, view.state)), run_every=every)()
+    place = st.container()
     record = view.record
     if record["deleted_at"]:
         st.warning(
@@ -49,13 +50,11 @@ def header(view: RunView) -> None:
         st.caption(_SAID[view.state])
     if session.may("editor", view.project):
         _controls(view)
+    return place
 
 
-def _facts(run_id: str, drawn: str) -> None:
-    """One line about the run, which keeps up with it; a new state draws the whole page once more."""
-    view = look_again(run_id)
-    if view.state != drawn:
-        st.rerun()
+def facts(view: RunView) -> None:
+    """One line about the run: how it stands, its tags, since when and for how long."""
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(view.state)
         for tag in view.tags[:_TAGS]:

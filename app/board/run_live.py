@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TICK", "fingerprint", "goes_on", "kept", "look_again", "opened_run"]
 
-TICK = 0.5  # seconds between two looks at a run that goes on: a new point has to be seen within one
-_TOGETHER = 0.2  # seconds within which the parts of a page share one look
+TICK = 0.4  # seconds between two looks at a run that goes on: a new point has to be seen within one
+_FRESH = (
+    0.1  # seconds for which a look counts as new: the page's own, just before its parts are drawn
+)
 _RUN = "_run"
 
 
@@ -37,12 +39,12 @@ def opened_run(name: str) -> RunView:
 
 
 def look_again(run_id: str) -> RunView:
-    """Return the page's run as it is now; parts that are drawn together share one look."""
+    """Return the page's run as it is now."""
     found = st.session_state.get(_RUN)
     if found is None or found[0].id != run_id:
         return opened_run(run_id)
     view: RunView = found[0]
-    if goes_on(view) and time.monotonic() - found[1] > _TOGETHER:
+    if goes_on(view) and time.monotonic() - found[1] > _FRESH:
         view.refresh()
         _keep(view)
     return view
