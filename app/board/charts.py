@@ -150,12 +150,14 @@ def framed() -> dict[str, Any]:
 def _tone(
     color: str, names: list[str] | None, colors: Sequence[str], legend: bool = True
 ) -> dict[str, Any]:
+    wide = 44 + 7 * min(max(map(len, names), default=8), 34) if names else 230
     below = {
         "title": None,
         "orient": "bottom",
-        "columns": 4,
+        "columns": {"expr": f"max(1, floor(width / {wide}))"},  # as many as the page is wide
         "labelLimit": 260,
         "symbolLimit": 24,
+        "encoding": {"symbols": {"opacity": {"value": 1}}},  # whatever layer lies first
         "symbolType": "stroke",
         "symbolStrokeWidth": 3,
     }
