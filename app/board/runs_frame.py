@@ -64,16 +64,11 @@ def shown(
         curve: values of each run; None for no such column.
     """
     frame = rows
-    if {"duration", "started_at"} <= set(columns) and rows.height:
+    if "duration" in columns and "started_at" in rows.columns:
         lasted = pl.lit(now).cast(pl.Datetime("us", "UTC")) - pl.col("started_at")
         going = pl.col("state").is_in(["running", "aborting"])
-        frame = frame.with_columns(
-            pl.when(going)
-            .then(lasted)
-            .otherwise("duration")
-            .cast(pl.Duration("us"))
-            .alias("duration")
-        )
+        took = pl.when(going).then(lasted).otherwise("duration").cast(pl.Duration("us"))
+        frame = frame.with_columns(_rounded(took).alias("duration"))
     if "state" in columns:
         words = {state: f"{icon} {state}" for state, icon in STATE_ICONS.items()}
         frame = frame.with_columns(pl.col("state").replace(words))
@@ -83,6 +78,16 @@ def shown(
         at = next((i + 1 for i, c in enumerate(columns) if c == "name"), len(listed))
         listed.insert(at, pl.Series(CURVE, values, dtype=pl.List(pl.Float64)))
     return pl.DataFrame(listed)
+
+
+def _rounded(took: pl.Expr) -> pl.Expr:
+    """Return durations without the digits that nobody reads."""
+    micros = took.dt.total_microseconds()
+    unit = (
+        pl.when(micros >= 10_000_000).then(1_000_000).when(micros >= 1_000_000).then(10_000)
+        .when(micros >= 1_000).then(1_000).otherwise(1)
+    )  # fmt: skip
+    return (micros // unit * unit).cast(pl.Duration("us"))
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

@@ -34,7 +34,7 @@ __all__ = [
 NEWEST = "-started_at"
 COUNTED = 2_000  # matching runs that are counted at once; whoever pages on has more counted
 _SAMPLE = 100  # newest runs of which the names of parameters, results and metrics are taken
-_OWN = ("state", "name", "project", "started_at", "duration", "tags")
+_OWN = ("name", "state", "project", "started_at", "duration")
 _FEW = 3  # of parameters, results and metrics each, where nobody has chosen
 
 
@@ -178,10 +178,9 @@ def titles(sampled: pl.DataFrame, also: Iterable[str] = ()) -> dict[str, str]:
 
 def automatic(sampled: pl.DataFrame, project: str) -> tuple[str, ...]:
     """Return the columns that are shown when nobody has chosen: the run's own, and a few of each scope."""
-    own = [c for c in _OWN if c != "project" or not project]
-    chosen = list(own)
+    chosen = [c for c in _OWN if c != "project" or not project]
     for scope in ("metrics", "results", "params"):
         mine = [c for c in sampled.columns if c.startswith(f"{scope}.")]
         filled = sorted(mine, key=lambda c: (sampled[c].null_count(), c))
         chosen += [to_text(name_of_header(c)) for c in sorted(filled[:_FEW])]
-    return tuple(chosen)
+    return (*chosen, "tags")

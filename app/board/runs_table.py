@@ -25,7 +25,7 @@ __all__ = ["counted", "said_of", "table"]
 
 _PAGE, _LIVE = "runs page", "runs live"
 _IDLE, _MOVING, _SOON = 15.0, 1.0, 0.3  # seconds between two looks
-_ROW = 35  # pixels
+_ROW, _NAME = 35, 170  # pixels
 
 
 def table(question: Question, look: Look, *, slow: bool) -> None:
@@ -114,12 +114,14 @@ def _config(frame: pl.DataFrame, look: Look) -> dict[str, Any]:
         if name == CURVE:
             found[name] = column.LineChartColumn(look.metric, width="small", pinned=pinned)
         elif name == "name":
-            found[name] = column.TextColumn(pinned=True, help="Click a name to open the run")
+            found[name] = column.TextColumn(
+                pinned=True, width=_NAME, help="Click a name to open the run"
+            )
         elif dtype == pl.Duration:
             found[name] = column.NumberColumn(format="localized", pinned=pinned)
         elif dtype.is_temporal():
             found[name] = column.DatetimeColumn(
-                f"{name} (UTC)", format="YYYY-MM-DD HH:mm:ss", pinned=pinned
+                f"{name} (UTC)", format="YYYY-MM-DD HH:mm", pinned=pinned
             )
         elif dtype.is_float():
             found[name] = column.NumberColumn(format="%.5g", pinned=pinned)
