@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.advisorylock import FileLock
+from mlrun.asking import answering
 from mlrun.errors import ConfigError, NotFound, did_you_mean
 from mlrun.ids import now_us
 from mlrun.names import plain_text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Schedule",
     "delete_schedule",
+    "enable_schedule",
     "get_schedule",
     "list_schedules",
     "put_schedule",
@@ -150,6 +152,20 @@ def list_schedules(store: Store, project: str | None = None) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
+def enable_schedule(store: Store, project: str, name: str, enabled: bool = True) -> Schedule:
+    """Let a schedule be heeded again, or no more; NotFound if there is none."""
+    store.prepare()
+    found = replace(get_schedule(store, project, name), enabled=enabled)
+    if found.place and enabled:
+        from mlrun.workflows.keeping import keep
+
+        keep(store, found)
+    elif found.place:
+        _unkeep(found)
+    note_fired(store, found, enabled=enabled)
+    return get_schedule(store, project, name)
+
+
 def delete_schedule(store: Store, project: str, name: str) -> None:
     """Forget a schedule; NotFound if there is none."""
     found = get_schedule(store, project, name)
@@ -166,7 +182,7 @@ def _unkeep(schedule: Schedule) -> None:
 
 
 def note_fired(store: Store, schedule: Schedule, **columns: Any) -> None:
-    """Record when it was begun (`fired_at`), or what came of it (`last_run`, `last_state`)."""
+    """Record when it was begun (`fired_at`), what came of it (`last_run`, `last_state`), or that it is `enabled`."""
     new = {"project": schedule.project, "name": schedule.name, "updated_at": now_us(), **columns}
     with _alone(store):
         rows = _rows(store, schedule.project)
@@ -188,10 +204,21 @@ def _apply(store: Store, ops: list[Op]) -> None:
 def _rows(store: Store, project: str | None) -> list[dict[str, Any]]:
     if not store.exists():
         return []
+    if answering(store) is not None:  # a gateway looks rows up by key, in plain numbers
+        key = {} if project is None else {"project": project}
+        return [_decoded(row) for row in store.records.lookup(SCHEDULES, key)]
     where = None if project is None else {"project": [project]}
     with store.records.read() as view:
         found: list[dict[str, Any]] = view.scan(SCHEDULES, where=where).to_pylist()
         return found
+
+
+def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    given = {c: row[c] for c in ("created_at", "fired_at") if row[c] is not None}
+    times = {c: datetime.fromtimestamp(us / 1e6, UTC) for c, us in given.items()}
+    return {**row, **times, "enabled": row["enabled"] != 0}
 
 
 def _schedule(row: Mapping[str, Any]) -> Schedule:

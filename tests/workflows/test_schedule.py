@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mlrun.errors import ConfigError, NotFound
+from mlrun.gatewaystore import GatewayStore
 from mlrun.store import open_store
+from mlrun.testing.gatewaythread import GatewayThread
 from mlrun.workflows.cron import check_cron
 from mlrun.workflows.schedule import (
     Schedule,
     delete_schedule,
+    enable_schedule,
     get_schedule,
     list_schedules,
     note_fired,
@@ -68,6 +72,30 @@ def test_a_schedule_is_stored_replaced_listed_and_deleted(store: Store) -> None:
     assert get_schedule(store, "p", "nightly").target == target
     delete_schedule(store, "p", "nightly")
     assert list_schedules(store).is_empty()
+
+
+def test_a_schedule_is_disabled_and_enabled_and_stays_what_it_was(store: Store) -> None:
+    before = put_schedule(store, Schedule("p", "nightly", "0 3 * * *", {"kind": "function"}))
+    note_fired(store, before, last_state="completed")
+    assert not enable_schedule(store, "p", "nightly", enabled=False).enabled
+    assert list_schedules(store)["next_at"].to_list() == [None]
+    after = enable_schedule(store, "p", "nightly")
+    assert (after, after.last_state) == (before, "completed")
+    with pytest.raises(NotFound):
+        enable_schedule(store, "p", "nightl")
+
+
+def test_schedules_are_read_and_changed_over_a_gateway(store: Store) -> None:
+    before = put_schedule(store, Schedule("p", "nightly", "0 3 * * *", {"kind": "function"}))
+    note_fired(store, before, fired_at=1_000_000)
+    with (
+        GatewayThread(store, "token") as gateway,
+        closing(GatewayStore(gateway.url, key="token")) as away,
+    ):
+        assert list_schedules(away).equals(list_schedules(store))
+        assert not enable_schedule(away, "p", "nightly", enabled=False).enabled
+    assert get_schedule(store, "p", "nightly").since == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert not get_schedule(store, "p", "nightly").enabled
 
 
 def test_a_schedule_that_is_not_there_is_told_with_the_nearest_name(store: Store) -> None:
