@@ -86,12 +86,13 @@ def _selector(view: RunView) -> str:
 
 def _turn(rows: int) -> None:
     at = _offset()
-    if st.button("Earlier rows", disabled=at == 0, key="_earlier"):
-        address.put(row=max(0, at - _PAGE) or None)
-        st.rerun()
-    if st.button("Further rows", disabled=rows < _PAGE, key="_further"):
-        address.put(row=at + _PAGE)
-        st.rerun()
+    st.button(
+        "Earlier rows", disabled=at == 0, key="_earlier",
+        on_click=lambda: address.put(row=max(0, at - _PAGE) or None),
+    )  # fmt: skip
+    st.button(
+        "Further rows", disabled=rows < _PAGE, key="_further", on_click=lambda: address.put(row=at + _PAGE)
+    )  # fmt: skip
     st.caption(f"Rows {at + 1} to {at + rows}")
 
 
@@ -103,7 +104,7 @@ def _asked(view: RunView) -> pl.DataFrame | None:
     """Return a page of the children; None, and words beside the field, when the filter cannot be understood."""
     where = st.text_input(
         "Filter", key="inside", bind="query-params", placeholder="params.lr > 0.01 and state = 'completed'",
-        icon=":material/filter_alt:", width=480,
+        icon=":material/filter_alt:", width=480, on_change=lambda: address.put(row=None),
     )  # fmt: skip
     quoted = "'" + view.id.replace("'", "''") + "'"
     mine = f"parent = {quoted}" + (f" and ({where})" if where else "")

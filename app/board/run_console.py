@@ -44,8 +44,8 @@ def draw(view: RunView) -> None:
     if found.is_empty():
         empty("No line holds that", f"The run printed {lines.height:,} lines.")
         return
-    shown = cut(found, st.session_state.get(_COUNT, _FIRST))
-    _earlier(found.height, shown.height)
+    shown = cut(found, st.session_state.get(f"{_COUNT}_{view.id}", _FIRST))
+    _earlier(view.id, found.height, shown.height)
     _text(as_text(shown, times=times))
     st.caption(_told(lines.height, found.height, shown.height))
 
@@ -67,14 +67,12 @@ def _nothing(view: RunView) -> None:
         empty("Nothing was printed", "Or the console was off: mlrun.init(console=False).")
 
 
-def _earlier(found: int, shown: int) -> None:
-    if found > shown and st.button(
-        f"Show {min(_MORE, found - shown):,} earlier lines",
-        key="_more",
-        icon=":material/expand_less:",
-    ):
-        st.session_state[_COUNT] = shown + _MORE
-        st.rerun(scope="fragment")
+def _earlier(run_id: str, found: int, shown: int) -> None:
+    if found > shown:
+        st.button(
+            f"Show {min(_MORE, found - shown):,} earlier lines", key="_more", icon=":material/expand_less:",
+            on_click=lambda: st.session_state.update({f"{_COUNT}_{run_id}": shown + _MORE}),
+        )  # fmt: skip
 
 
 def _text(text: str) -> None:

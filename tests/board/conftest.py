@@ -36,7 +36,7 @@ open_page({page!r})()
 def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Draw one page, as the shell would, with parameters in its address; the page it went to is `_went`."""
 
-    def draw(page: str, **parameters: Any) -> AppTest:
+    def draw(page: str, /, **parameters: Any) -> AppTest:
         test = AppTest.from_string(_SHELL.format(page=page), default_timeout=60)
         for name, value in parameters.items():
             test.query_params[name] = value
