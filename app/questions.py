@@ -105,6 +105,8 @@ class LogsQuestion(Question):
     """Arguments of `mlrun.logs`."""
 
     run_id: list[str]
+    start: datetime | None = None
+    tail: int | None = None
 
 
 class ProjectsQuestion(Question):
@@ -170,10 +172,10 @@ def _artifacts(store: Any, of: Any = None) -> pl.DataFrame:
     return artifacts(store, of)
 
 
-def _logs(store: Any, run_id: list[str]) -> pl.DataFrame:
+def _logs(store: Any, **given: Any) -> pl.DataFrame:
     from mlrun.query import logs
 
-    return logs(store, run_id)
+    return logs(store, **given)
 
 
 def _projects(store: Any) -> pl.DataFrame:

@@ -6,6 +6,7 @@ overlay (`mlrun.lookup.overlay`), all others by the store itself, and the two ar
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -224,19 +225,36 @@ def projects(store: Store) -> pl.DataFrame:
 
 
 @asked("logs", run_id=run_ids_of)
-def logs(store: Store, run_id: Any) -> pl.DataFrame:
-    """Return the console lines of a run (or several): `run_id, time, stream, line`, oldest first."""
+def logs(
+    store: Store, run_id: Any, start: datetime | None = None, tail: int | None = None
+) -> pl.DataFrame:
+    """Return console lines of a run (or several): `run_id, time, stream, line`; arguments as of `mlrun.logs`."""
     from mlrun.contracts import PointFilter
 
+    if tail is not None and (isinstance(tail, bool) or not isinstance(tail, int) or tail < 0):
+        raise QueryError(f"tail must be a whole number of 0 or more, not {tail!r}")
+    after = None if start is None else _microseconds(start)
     ids = visible_ids(store, run_ids_of(run_id))
     journal = read_journal(store.journal)
     view = store.series.snapshot(LOGS)
-    stored = as_frame(view.scan(PointFilter(run_ids=tuple(ids))).read_all())
+    where = PointFilter(run_ids=tuple(ids), times=(after, None))
+    stored = as_frame(view.scan(where).read_all())
     fresh = as_frame(journal.text(after=view.marks(), run_ids=ids))
+    if after is not None:
+        fresh = fresh.filter(pl.col("time").dt.timestamp("us") >= after)
     lines = pl.concat([stored, fresh.select(stored.columns).cast(stored.schema)])
-    return lines.sort("run_id", "time", "writer", "seq", maintain_order=True).select(
+    lines = lines.sort("run_id", "time", "writer", "seq", maintain_order=True).select(
         "run_id", "time", "stream", "line"
     )
+    return lines if tail is None else lines.tail(tail)
+
+
+def _microseconds(moment: Any) -> int:
+    """Return a time as microseconds since 1970; one without a zone is UTC."""
+    if not isinstance(moment, datetime):
+        raise QueryError(f"start must be a datetime, not {type(moment).__name__}")
+    at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _project_or_runs(of: Any) -> Any:

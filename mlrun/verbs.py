@@ -179,11 +179,24 @@ def artifacts(
     return read(_asked(store), project_or_run)
 
 
-def logs(run_id: Any, *, store: Store | str | Path | None = None) -> pl.DataFrame:
-    """Return what a run printed: `run_id, time, stream` (stdout or stderr), `line`, oldest first."""
+def logs(
+    run_id: Any,
+    start: datetime | None = None,
+    tail: int | None = None,
+    *,
+    store: Store | str | Path | None = None,
+) -> pl.DataFrame:
+    """Return what a run printed: `run_id, time, stream` (stdout or stderr), `line`, oldest first.
+
+    Args:
+        run_id: an id, a run, a frame with `run_id`, or a list of these.
+        start: first time wanted, inclusive; without a zone it is UTC.
+        tail: only so many of the last lines.
+        store: a store or its folder; default the settings' store.
+    """
     from mlrun.query import logs as read
 
-    return read(_asked(store), run_id)
+    return read(_asked(store), run_id, start, tail)
 
 
 def projects(*, store: Store | str | Path | None = None) -> pl.DataFrame:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -172,6 +172,25 @@ def test_logs_hold_what_was_printed_live_and_absorbed(capsys: pytest.CaptureFixt
     for frame in (before, after):
         pairs = set(zip(frame["stream"], frame["line"], strict=True))
         assert {("stdout", "first line"), ("stderr", "second line")} <= pairs
+
+
+def test_logs_are_cut_to_the_last_lines_and_by_time() -> None:
+    run = mlrun.init(project="p", console=False)
+    assert run.writer is not None
+    at = 1_700_000_000_000_000
+    run.writer.text(run.project, run.id, [(at + i, "stdout", f"line {i}") for i in range(10)])
+    for absorbed in (False, True):
+        if absorbed:
+            run.finish()
+            mlrun.compact()
+        assert mlrun.logs(run.id, tail=2)["line"].to_list() == ["line 8", "line 9"]
+        since = datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(microseconds=7)
+        assert mlrun.logs(run.id, start=since)["line"].to_list() == ["line 7", "line 8", "line 9"]
+        assert mlrun.logs(run.id, start=since, tail=1)["line"].to_list() == ["line 9"]
+    with pytest.raises(QueryError, match="tail must be"):
+        mlrun.logs(run.id, tail=-1)
+    with pytest.raises(QueryError, match="start must be"):
+        mlrun.logs(run.id, start="yesterday")  # type: ignore[arg-type]
 
 
 def test_a_run_is_found_by_a_part_of_its_id_or_by_name() -> None:
