@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 import mlrun
 
 from . import session
-from .run_lines import STREAMS, as_text, cut, held
-from .run_live import goes_on, kept
+from .run_lines import STREAMS, as_text, cut, grown, held
+from .run_live import goes_on
 from .states import empty
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ __all__ = ["draw"]
 
 _FIRST = 500  # lines
 _MORE = 2_000
+_TAIL = 5_000  # lines that are read at first
 _COUNT = "_lines"
+_KNOWN = "_known_lines"
 
 
 def draw(view: RunView) -> None:
@@ -36,7 +38,8 @@ def draw(view: RunView) -> None:
             "Stream", STREAMS, key="stream", bind="query-params", default="all", required=True
         )
         times = st.toggle("Times, UTC", key="times", bind="query-params")
-    lines = _lines(view)
+    wanted = st.session_state.get(f"{_COUNT}_{view.id}", _FIRST)
+    lines = _lines(view, bool(words) or stream != "all" or wanted > _FIRST)
     if lines.is_empty():
         _nothing(view)
         return
@@ -44,20 +47,34 @@ def draw(view: RunView) -> None:
     if found.is_empty():
         empty("No line holds that", f"The run printed {lines.height:,} lines.")
         return
-    shown = cut(found, st.session_state.get(f"{_COUNT}_{view.id}", _FIRST))
+    shown = cut(found, wanted)
     _earlier(view.id, found.height, shown.height)
     _text(as_text(shown, times=times))
-    st.caption(_told(lines.height, found.height, shown.height))
-
-
-def _lines(view: RunView) -> pl.DataFrame:
-    if goes_on(view):
-        return mlrun.logs(view.id, store=session.store())
-    question = (view.id, view.state, view.record["updated_at"])
-    frame: pl.DataFrame = kept(
-        "lines", question, lambda: mlrun.logs(view.id, store=session.store())
+    more = (
+        "+" if lines.height == _TAIL else ""
+    )  # there may be earlier ones, which nobody has asked for
+    st.caption(
+        _told(f"{lines.height:,}{more}", found.height == lines.height, found.height, shown.height)
     )
-    return frame
+
+
+def _lines(view: RunView, everything: bool) -> pl.DataFrame:
+    """Return the run's lines: all of them where words are looked for, else so many of the last as are shown.
+
+    While the run goes on, only what came since is asked for, and laid behind what is known.
+    """
+    known: tuple[Any, pl.DataFrame] | None = st.session_state.get(_KNOWN)
+    question = (view.id, goes_on(view), everything)
+    if known is not None and known[0] == question:
+        if not goes_on(view):
+            return known[1]
+        lines = grown(
+            known[1], lambda since: mlrun.logs(view.id, start=since, store=session.store())
+        )
+    else:
+        lines = mlrun.logs(view.id, tail=None if everything else _TAIL, store=session.store())
+    st.session_state[_KNOWN] = (question, lines)
+    return lines
 
 
 def _nothing(view: RunView) -> None:
@@ -80,6 +97,8 @@ def _text(text: str) -> None:
         st.code(text, language=None, wrap_lines=True)
 
 
-def _told(every: int, found: int, shown: int) -> str:
+def _told(printed: str, every: bool, found: int, shown: int) -> str:
+    if every:
+        return f"{shown:,} of {printed} lines" if f"{shown:,}" != printed else f"{printed} lines"
     said = f"{shown:,} of {found:,} lines" if shown < found else f"{found:,} lines"
-    return said if found == every else f"{said} that hold it; the run printed {every:,}"
+    return f"{said} that hold it; the run printed {printed}"

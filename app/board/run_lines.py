@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-__all__ = ["STREAMS", "as_text", "bare", "cut", "held"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["STREAMS", "as_text", "bare", "cut", "grown", "held"]
 
 STREAMS = ("all", "stdout", "stderr")
 # what moves a cursor or colours letters (CSI, OSC and single escapes), and other signs that no text shows
@@ -25,6 +30,20 @@ def bare(line: str) -> str:
     """
     text = _ESCAPES.sub("", line.rstrip("\r").rpartition("\r")[2])
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
+
+
+def grown(lines: pl.DataFrame, since: Callable[[datetime | None], pl.DataFrame]) -> pl.DataFrame:
+    """Return the lines and those that have come behind them.
+
+    Args:
+        lines: what is known.
+        since: asks for the lines from a time on, inclusive: of that instant some may have come since.
+    """
+    if lines.is_empty():
+        return since(None)
+    last = lines["time"].max()
+    assert isinstance(last, datetime)
+    return pl.concat([lines.filter(pl.col("time") < last), since(last)])
 
 
 def held(lines: pl.DataFrame, words: str, stream: str = "all") -> pl.DataFrame:

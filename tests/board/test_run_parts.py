@@ -12,14 +12,14 @@ from mlrun.app.board.run_children import child_table
 from mlrun.app.board.run_content import bars, schema_table
 from mlrun.app.board.run_function import spec_table
 from mlrun.app.board.run_header import badge_text, parsed_labels
-from mlrun.app.board.run_lines import as_text, bare, held
+from mlrun.app.board.run_lines import as_text, bare, grown, held
 from mlrun.app.board.run_live import fingerprint
 from mlrun.app.board.run_media import by_step
 from mlrun.app.board.run_series import Span, chart_frame, grouped, matching, span_of
 from mlrun.app.board.run_tables import command_line, host_table, made_and_used, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def points(values: Sequence[float], key: str = "loss") -> pl.DataFrame:
@@ -85,6 +85,14 @@ def test_lines_lose_colours_and_are_found_as_they_stand() -> None:
     assert held(lines, "", "stderr").height == 1
 
 
+def test_lines_grow_by_those_that_came_since_the_last_instant() -> None:
+    at = [datetime(2026, 1, 1, 12, 0, s, tzinfo=UTC) for s in (0, 1, 2)]
+    every = pl.DataFrame({"time": [at[0], at[1], at[1], at[2]], "line": ["a", "b", "c", "d"]})
+    known = every.head(2)
+    assert grown(known, lambda since: every.filter(pl.col("time") >= since)).equals(every)
+    assert grown(known.clear(), lambda since: every).equals(every)
+
+
 def test_labels_are_edited_as_lines() -> None:
     assert parsed_labels("a=1\n\n b = x=y ", {"a": 1, "c": 2}) == {"b": "x=y", "c": None}
     with pytest.raises(ValueError, match="name=value"):
@@ -107,11 +115,12 @@ def test_a_fingerprint_changes_with_every_point_and_result() -> None:
     run.log({"loss": 1.0}, step=5)
     view = mlrun.get_run(run.id)
     seen = [fingerprint(view)]
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: run.log({"loss": 1.0}, step=5),  # the same step once more
         lambda: run.log_result("a", 1),
         run.finish,
-    ):
+    ]
+    for change in changes:
         change()
         seen.append(fingerprint(view.refresh()))
     assert len(set(seen)) == 4
@@ -148,7 +157,13 @@ def test_children_leave_out_columns_in_which_nobody_has_anything() -> None:
 
 def test_facts_of_artifacts_and_functions_survive_odd_metadata() -> None:
     assert bars({"counts": [1, 2], "edges": [0, 1, 2]}).rows() == [(0.0, 1.0, 1.0), (1.0, 2.0, 2.0)]
-    for odd in ({}, [], {"counts": [1], "edges": [0, 1, 2]}, {"counts": ["x"], "edges": [0, 1]}):
+    odds: list[object] = [
+        {},
+        [],
+        {"counts": [1], "edges": [0, 1, 2]},
+        {"counts": ["x"], "edges": [0, 1]},
+    ]
+    for odd in odds:
         with pytest.raises(ValueError, match="no histogram"):
             bars(odd)
     assert schema_table({"schema": "odd", "stats": 3}).is_empty()
