@@ -15,9 +15,10 @@ import streamlit as st
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["go", "number", "pages", "put", "shared", "text", "texts"]
+__all__ = ["WANTED", "go", "number", "pages", "put", "shared", "text", "texts"]
 
 _PAGES = "_pages"
+WANTED = "_project_wanted"  # the project that the next page shall have
 
 
 def text(name: str) -> str:
@@ -58,8 +59,14 @@ def pages(known: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
 
 
 def go(page: str, **parameters: Any) -> None:
-    """Open another page of the dashboard with these parameters, and end this one."""
-    st.switch_page(pages()[page], query_params=_plain(parameters))
+    """Open another page of the dashboard with these parameters, and end this one.
+
+    The project stays as it is, unless another one is given.
+    """
+    told = _plain(parameters)
+    if "project" in parameters:  # a widget of the shell holds it, which the shell alone can set
+        st.session_state[WANTED] = str(told.pop("project", ""))
+    st.switch_page(pages()[page], query_params=told)
 
 
 def shared(page: str, **parameters: Any) -> str:

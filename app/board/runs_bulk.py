@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
 import streamlit as st
 
 import mlrun
@@ -20,8 +21,6 @@ from .states import trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import polars as pl
-
     from mlrun.store import Store
 
 __all__ = ["delete", "picked_bar", "tag"]
@@ -30,54 +29,58 @@ _SAID = "_runs_done"
 
 
 def picked_bar(rows: pl.DataFrame) -> None:
-    """Draw what can be done with these rows of the table, or how rows are picked.
+    """Draw what can be done with these rows of the table.
 
     Args:
         rows: `run_id, project, state, …` of the runs that are picked.
     """
     if said := st.session_state.pop(_SAID, ""):
         st.toast(said)
-    if rows.is_empty():
-        st.caption("Click a name to open a run; tick rows to tag, archive, delete or compare them.")
-        return
     ids = rows["run_id"].to_list()
-    project = address.text("project")
-    st.markdown(f"**{len(ids)}** picked")
-    if len(ids) == 1 and st.button("Open", key="_open", type="primary"):
-        address.go("run", id=ids[0], project=project)
+    st.caption(f"{len(ids)} picked" if ids else "Tick rows, or click a name to open the run")
+    if st.button("Open", key="_open", disabled=len(ids) != 1):
+        address.go("run", id=ids[0])
     if st.button("Compare", key="_compare", disabled=len(ids) < 2):
-        address.go("compare", id=ids, project=project)
-    if all(session.may("editor", p) for p in rows["project"].unique().to_list()):
+        address.go("compare", id=ids)
+    projects = rows["project"].unique().to_list() or [address.text("project")]
+    if all(session.may("editor", project) for project in projects):
         _changes(rows, ids)
 
 
 def _changes(rows: pl.DataFrame, ids: list[str]) -> None:
-    store = session.store()
-    with st.popover("Tag", icon=":material/sell:"):
-        known = (
-            rows["tags"].explode().drop_nulls().unique().sort().to_list()
-            if "tags" in rows.columns
-            else []
-        )
-        tags = st.multiselect(
-            "Tags", known, key="_tags", accept_new_options=True, placeholder="type one"
-        )
-        with st.container(horizontal=True):
-            if st.button("Add", key="_tag_add", type="primary", disabled=not tags):
-                _do(f"Tagged {_runs(ids)}", lambda: tag(store, ids, add=tags))
-            if st.button("Remove", key="_tag_remove", disabled=not tags):
-                _do(f"Took tags off {_runs(ids)}", lambda: tag(store, ids, remove=tags))
-    if st.button("Archive", key="_archive"):
-        _do(f"Archived {_runs(ids)}", lambda: set_times(store, ids, archived_at=now_us()))
-    if st.button("Restore", key="_restore", help="Take runs out of the archive"):
-        _do(f"Restored {_runs(ids)}", lambda: set_times(store, ids, archived_at=None))
-    with st.popover("Delete", icon=":material/delete:"):
-        going = sum(state in OPEN_STATES for state in rows["state"])
-        st.write(f"Delete {_runs(ids)}? They can be restored for 30 days.")
-        if going:
-            st.caption(f"{_runs(ids[:going])} not ended, and stay.")
-        if st.button(f"Delete {_runs(ids)}", key="_delete", type="primary"):
+    store, many, none = session.store(), _runs(ids), not ids
+    with st.popover("Tag", icon=":material/sell:", disabled=none):
+        _tagging(rows, ids)
+    if st.button("Archive", key="_archive", disabled=none):
+        _do(f"Archived {many}", lambda: set_times(store, ids, archived_at=now_us()))
+    if st.button("Restore", key="_restore", disabled=none, help="Take runs out of the archive"):
+        _do(f"Restored {many}", lambda: set_times(store, ids, archived_at=None))
+    with st.popover("Delete", icon=":material/delete:", disabled=none):
+        st.write(f"Delete {many}? They can be restored for 30 days.")
+        if going := sum(state in OPEN_STATES for state in rows["state"]):
+            st.caption(
+                f"{going} of them {'has' if going == 1 else 'have'} not ended, and will stay."
+            )
+        if st.button(f"Delete {many}", key="_delete", type="primary", disabled=none):
             _do("", lambda: delete(store, ids))
+
+
+def _tagging(rows: pl.DataFrame, ids: list[str]) -> None:
+    store = session.store()
+    there = (
+        rows["tags"].explode().drop_nulls()
+        if "tags" in rows.columns
+        else pl.Series([], dtype=pl.String)
+    )
+    tags = st.multiselect(
+        "Tags", there.unique().sort().to_list(), key="_tags", accept_new_options=True,
+        placeholder="pick or type",
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        if st.button("Add", key="_tag_add", type="primary", disabled=not tags):
+            _do(f"Tagged {_runs(ids)}", lambda: tag(store, ids, add=tags))
+        if st.button("Remove", key="_tag_remove", disabled=not tags):
+            _do(f"Took tags off {_runs(ids)}", lambda: tag(store, ids, remove=tags))
 
 
 def tag(store: Store, ids: list[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:

@@ -72,7 +72,9 @@ def asked(project: str, order: str) -> tuple[str, str, DeltaGenerator]:
 def builder(sampled: pl.DataFrame, titles: dict[str, str]) -> None:
     """Draw the builder: a column, an operator and a value become a clause of the filter."""
     with st.popover("Add a clause", icon=":material/add:"):
-        title = st.selectbox("Column", list(titles.values()), key="_column")
+        known = list(titles.values())
+        usual = known.index("state") if "state" in known else 0
+        title = st.selectbox("Column", known, index=usual, key="_column")
         name = name_of_header(title or "state")
         operator = st.selectbox("Is", operators(name), key=f"_operator_{name.column == 'tags'}")
         value = ""
@@ -82,7 +84,7 @@ def builder(sampled: pl.DataFrame, titles: dict[str, str]) -> None:
                 accept_new_options=True, placeholder=_EXAMPLES.get(operator, "pick or type"),
             ) or ""  # fmt: skip
         try:
-            text = clause(name, operator, value)
+            text = clause(name, operator, value) if value or not needs_value(operator) else ""
         except WhereError as error:
             if value:
                 st.code(str(error), language=None)

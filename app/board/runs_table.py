@@ -103,7 +103,7 @@ def _follow(event: Any, rows: pl.DataFrame) -> None:
         if column == "name" and row < rows.height:
             # a table of another key: the cell is not still selected for whoever comes back
             st.session_state["_opened"] = st.session_state.get("_opened", 0) + 1
-            address.go("run", id=rows["run_id"][row], project=address.text("project"))
+            address.go("run", id=rows["run_id"][row])
 
 
 def _config(frame: pl.DataFrame, look: Look) -> dict[str, Any]:

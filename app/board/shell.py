@@ -96,7 +96,9 @@ def _choose_project() -> None:
     # every rerun of every page comes by here, and projects are counted by reading all runs
     found = kept("projects", (), 15.0, lambda: mlrun.projects(store=session.store()))
     names = found["name"].to_list()
-    wanted = address.text("project")
+    if address.WANTED in st.session_state:
+        st.session_state["project"] = st.session_state.pop(address.WANTED)
+    wanted = st.session_state.get("project") or address.text("project")
     if wanted and wanted not in names:
         names.append(wanted)
     st.selectbox(
