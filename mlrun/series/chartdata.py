@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.arrowmemory import numpy_of, valid_of
+from mlrun.series.rollups import WHOLE
 from mlrun.tables import ROLLUPS
 
 if TYPE_CHECKING:
@@ -111,6 +112,11 @@ class Blocks:
             {n: c[rows] for n, c in self._columns.items()},
             {n: v[rows] for n, v in self._valid.items()},
         )
+
+    def of_level(self, level: int, rows: int) -> Blocks:
+        """Return the blocks of a level, and those of whole parts that are no longer than `rows`."""
+        short = (self["level"] == WHOLE) & (self["count"] <= rows)
+        return self.pick((self["level"] == level) | short)
 
     def ordered(self) -> Blocks:
         """Return the blocks in the order of their first step."""

@@ -36,6 +36,8 @@ __all__ = ["chart"]
 _BLOCKS_PER_POINT = 0.75
 _NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
+_SEVERAL = 4  # series that are read together rather than one by one
+_BLOCKS_AT_ONCE = 400_000
 
 
 def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
@@ -43,7 +45,10 @@ def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
     assert query.points is not None
     keys = sight.keys(query)
     long = _long_series(sight, query, keys)
-    parts = [_chart_long(sight, query, *series) for series in long]
+    parts = []
+    for some in _together(query, long):
+        ready = _read_together(sight, query, some)
+        parts += [_chart_long(sight, query, *series, ready.get(series[:2])) for series in some]
     for run_ids, names in _short_series(sight, query, keys, {s[:2] for s in long}):
         frame = read_rows(sight, query, run_ids, names, last=True)
         parts.append(_thin_frame(frame, query))
@@ -131,14 +136,64 @@ def _short_series(
 # -- a long series ------------------------------------------------------------------------------
 
 
-def _chart_long(
-    sight: Sight, query: PointQuery, run_id: str, key: str, rows: int, least: int
-) -> pl.DataFrame:
+def _level(query: PointQuery, rows: int) -> int:
+    """Return the level whose blocks are enough for the points wanted of so many rows."""
     assert query.points is not None
     level = 0
     while rows >= block_rows(level + 1) * _BLOCKS_PER_POINT * query.points:
         level += 1
-    points = _Series(sight, query, run_id, key, least).candidates(level).latest()
+    return level
+
+
+def _together(
+    query: PointQuery, long: list[tuple[str, str, int, int]]
+) -> Iterator[list[tuple[str, str, int, int]]]:
+    """Part long series into such of one key whose blocks are of one level, and not too many to be held at once."""
+    assert query.points is not None
+    most = max(_BLOCKS_AT_ONCE // int(8 * _BLOCKS_PER_POINT * query.points + 1), 1)
+    alike: dict[tuple[str, int], list[tuple[str, str, int, int]]] = {}
+    for series in long:
+        alike.setdefault((series[1], _level(query, series[2])), []).append(series)
+    for of in alike.values():
+        yield from (of[at : at + most] for at in range(0, len(of), most))
+
+
+def _read_together(
+    sight: Sight, query: PointQuery, some: list[tuple[str, str, int, int]]
+) -> dict[tuple[str, str], Blocks]:
+    """Read the blocks of several series at once: a scan for each takes longer than all else.
+
+    Returns:
+        By run and key the blocks of their level, and of their whole parts; nothing where every series is read alone.
+    """
+    own_range = query.axis == "relative" and (query.low is not None or query.high is not None)
+    if len(some) < _SEVERAL or own_range:
+        return {}
+    assert sight.rollups is not None
+    bounds, level = _range(sight, query, some[0][0]), _level(query, some[0][2])
+    where = PointFilter(
+        run_ids=tuple(series[0] for series in some), keys=(some[0][1],), levels=(WHOLE, level),
+        steps=bounds.steps, times=bounds.times,
+    )  # fmt: skip
+    rows = sight.rollups.scan(where, columns=["run_id", "key", *BLOCK_COLUMNS]).read_all()
+    blocks, names = Blocks.of(rows), pl.DataFrame(rows.select(["run_id", "key"]))
+    places = names.with_row_index("at").group_by("run_id", "key").agg("at")
+    found = zip(*places.select("run_id", "key", "at").get_columns(), strict=True)
+    return {(run_id, key): blocks.pick(at.to_numpy()) for run_id, key, at in found}
+
+
+def _chart_long(
+    sight: Sight,
+    query: PointQuery,
+    run_id: str,
+    key: str,
+    rows: int,
+    least: int,
+    ready: Blocks | None,
+) -> pl.DataFrame:
+    assert query.points is not None
+    level = _level(query, rows)
+    points = _Series(sight, query, run_id, key, least, ready).candidates(level).latest()
     if query.axis != "step":
         points = points.pick(np.argsort(points.time, kind="stable"))
     x: NDArray[Any] = points.step if query.axis == "step" else points.time
@@ -162,9 +217,18 @@ def _chart_long(
 
 
 class _Series:
-    """One long series within a range; its least part has `least` rows."""
+    """One long series within a range; its least part has `least` rows, `ready` are the blocks that are read already."""
 
-    def __init__(self, sight: Sight, query: PointQuery, run_id: str, key: str, least: int) -> None:
+    def __init__(
+        self,
+        sight: Sight,
+        query: PointQuery,
+        run_id: str,
+        key: str,
+        least: int,
+        ready: Blocks | None = None,
+    ) -> None:
+        self._ready = ready
         self._sight = sight
         self._of: dict[str, Any] = {"run_ids": (run_id,), "keys": (key,)}
         self._range = bounds = _range(sight, query, run_id)
@@ -193,12 +257,13 @@ class _Series:
     def _blocks(self, level: int, low: int | None, high: int | None) -> Blocks:
         """Read the blocks of a level between two steps; of parts too short for it, the block of the whole part."""
         assert self._sight.rollups is not None
+        if self._ready is not None and low is None and high is None:
+            return self._ready.of_level(level, block_rows(level)).ordered()
         steps, times = self._range.narrowed(low, high), self._range.times
         levels = (WHOLE, level) if self._least <= block_rows(level) else (level,)
         where = PointFilter(**self._of, levels=levels, steps=steps, times=times)
         blocks = Blocks.of(self._sight.rollups.scan(where, columns=BLOCK_COLUMNS).read_all())
-        short = (blocks["level"] == WHOLE) & (blocks["count"] <= block_rows(level))
-        return blocks.pick((blocks["level"] == level) | short).ordered()
+        return blocks.of_level(level, block_rows(level)).ordered()
 
     def _judge(self, blocks: Blocks) -> tuple[Blocks, Blocks]:
         """Part blocks into those that can be taken as they are, and those whose rows must be read."""

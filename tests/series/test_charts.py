@@ -265,6 +265,25 @@ def test_long_and_short_series_together(store: Any) -> None:
     assert store.series.rows == 70
 
 
+@pytest.mark.parametrize("given", [
+    {}, {"x": "time"}, {"x": "relative"}, {"start": 777, "end": 30_001},
+    {"x": "relative", "start": 0.5, "end": 20.0},
+])  # fmt: skip
+def test_many_series_are_read_together_as_each_is_alone(store: Any, given: dict[str, Any]) -> None:
+    chance = np.random.default_rng(0)
+    for n in range(7):
+        size = 40_000 + n * 9_000  # of several levels
+        rows = part(np.arange(size), chance.normal(size=size), run=f"r{n}", segment=n + 1)
+        absorb(store, rows, n + 1)
+    again = part(np.arange(100, 200), np.zeros(100), run="r3", segment=9)
+    absorb(store, again, 9)
+    runs = [f"r{n}" for n in range(7)]
+    together = metrics(store, runs, keys=["k"], points=60, **given)
+    alone = [metrics(store, [run], keys=["k"], points=60, **given) for run in runs]
+    assert together.height > 7 * 30
+    assert together.equals(pl.concat(alone))
+
+
 def test_a_metric_as_axis_is_thinned_too(store: Any) -> None:
     n = 5_000
     absorb(store, part(np.arange(n), np.arange(n) / 100, key="epoch"), 1)
