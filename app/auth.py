@@ -173,6 +173,7 @@ async def caller_of(request: Request) -> Caller:
     gateway: Gateway = request.app.state.gateway
     address = request.client.host if request.client else ""
     caller = await gateway.auth.known(token_in(request.headers), address)
+    gateway.limits.take("requests", caller.name, 1, gateway.options.requests_per_second)
     caller = replace(caller, at=str(request.base_url).rstrip("/"))
     request.state.caller = caller
     return caller

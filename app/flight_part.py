@@ -117,7 +117,10 @@ class _Door(flight.ServerMiddlewareFactory):  # type: ignore[misc]
         kind, _, token = text.partition(" ")
         known = token.strip() if kind.lower() == "bearer" else ""
         try:
-            return _Who(self._gateway.auth.caller(known or None, "flight"))
+            gateway = self._gateway
+            caller = gateway.auth.caller(known or None, "flight")
+            gateway.limits.take("requests", caller.name, 1, gateway.options.requests_per_second)
+            return _Who(caller)
         except MlrunError as error:
             raise _as_flight(error) from None
 

@@ -10,6 +10,7 @@ from .answerpool import AnswerPool
 from .auth import Auth
 from .figures import Figures
 from .lag import Lag
+from .limits import Limits
 from .live import Live
 from .logs import log
 from .parts import load_parts
@@ -40,6 +41,7 @@ class Gateway:
         store, options: as given.
         auth: tells callers.
         figures: counters for `/metrics`.
+        limits: how much each caller may ask and send.
         live: tells listeners of a run's news.
         answers: works out what callers ask.
         sql: runs queries of callers in processes of their own.
@@ -55,6 +57,7 @@ class Gateway:
         self.ports: dict[str, int] = {}
         self.draining = False
         self.figures = Figures()
+        self.limits = Limits(self.figures)
         self.auth = Auth(self)
         self.live = Live(self)
         self.answers = AnswerPool(store, options)

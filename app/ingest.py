@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mlrun.contracts import CanRollUp, Mark
@@ -29,6 +28,7 @@ from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT
 from mlrun.journal.upload import parse_upload
 from mlrun.lookup.opcheck import misfit
 
+from .ingest_batch import Batch, Job
 from .ingest_direct import Direct
 from .ingest_life import Life
 from .ingest_mirror import Mirror
@@ -37,46 +37,23 @@ from .ingest_session import Session, read_lines, read_names, read_records, skip_
 from .logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+    from concurrent.futures import Future
 
     from mlrun.contracts import Op
     from mlrun.journal.upload import Part, Speaker, Upload
     from mlrun.store import Store
 
     from .auth import Caller
+    from .ingest_guard import Guard
 
 __all__ = ["Ingest"]
 
+_Admit = Callable[["Caller", int, "dict[str, tuple[int, float]]"], None]
 _QUEUE_BYTES = 256 << 20
 _BATCH_BYTES = 64 << 20
 _TOLD_RUNS = 64  # of a writer, whose listeners are told at once; of others they look a moment later
 _Refusal = (AccessDenied, UploadRefused, SchemaMismatch)
-
-
-@dataclass
-class _Job:
-    caller: Caller
-    upload: Upload
-    size: int
-    answer: Future[dict[str, Any]] = field(default_factory=Future)
-    refused: dict[str, MlrunError] = field(default_factory=dict)
-
-
-@dataclass
-class _Batch:
-    """What one commit brings to the records store."""
-
-    ops: list[Op] = field(default_factory=list)
-    before: dict[str, Mark] = field(default_factory=dict)
-    after: dict[str, Mark] = field(default_factory=dict)
-    aside: list[tuple[Op, str]] = field(default_factory=list)
-    fresh: dict[str, str] = field(default_factory=dict)
-    touched: set[str] = field(default_factory=set)
-
-    def move(self, name: str, before: Mark, after: Mark) -> None:
-        """Move a mark; the first call says from where."""
-        self.before.setdefault(name, before)
-        self.after[name] = after
 
 
 class Ingest:
@@ -88,6 +65,9 @@ class Ingest:
         patience: … after which its open files are sealed.
         reserve: bytes of the gateway's disk that stay free.
         touched: is told ids of runs that have news.
+        guard: leaves out what is too much; none for no bounds.
+        admit: asked before an upload is queued: how many points it brings, and by project how many and how many a
+            second that may send; refuses it by an error.
     """
 
     def __init__(
@@ -98,15 +78,18 @@ class Ingest:
         patience: float = 900.0,
         reserve: int = 1 << 30,
         touched: Callable[[Iterable[str]], None] = lambda run_ids: None,
+        guard: Guard | None = None,
+        admit: _Admit = lambda caller, points, shares: None,
     ) -> None:
         self._store = store
         self._touched = touched
         direct = isinstance(store.series, CanRollUp)  # commits of a few rows are its business
         self._way: Mirror | Direct = Direct(store) if direct else Mirror(store, reserve)
         self._rights = Rights(store.records)
+        self._guard, self._admit = guard, admit
         self._sessions: dict[str, Session] = {}
         self._life = Life(store, self._way, self._sessions, silence, patience)
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._waiting = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -125,10 +108,11 @@ class Ingest:
 
         Raises:
             UploadRefused, StoreVersionError: it is no upload.
-            StoreBusy: too much waits; it was not taken.
+            StoreBusy: too much waits, or (RateLimited) too much comes of this caller; it was not taken.
         """
         upload = parse_upload(body)
-        job = _Job(caller, upload, len(body))
+        self._admit_upload(caller, upload)
+        job = Job(caller, upload, len(body))
         with self._changed:
             if self._closing:
                 raise StoreBusy("the gateway is stopping: try again")
@@ -138,6 +122,21 @@ class Ingest:
             self._jobs.append(job)
             self._changed.notify()
         return job.answer
+
+    def _admit_upload(self, caller: Caller, upload: Upload) -> None:
+        points, by_project = 0, dict[str, int]()
+        for part in upload.parts:
+            if part.kind == SEGMENT:
+                points += part.last - part.first
+                session = self._sessions.get(part.writer)
+                for project in tuple(session.projects) if session is not None else ():
+                    by_project[project] = by_project.get(project, 0) + part.last - part.first
+        shares = {}
+        if self._guard is not None:
+            for project, count in by_project.items():
+                if rate := self._guard.policy(project, "points_per_second"):
+                    shares[project] = (count, float(rate))
+        self._admit(caller, points, shares)
 
     def close(self) -> None:
         """Take no more, finish what was taken, let go of the slots. Idempotent."""
@@ -166,7 +165,7 @@ class Ingest:
                 self._drop_sessions(jobs)
                 self._commit_alone(jobs, error)
 
-    def _commit_alone(self, jobs: list[_Job], error: Exception) -> None:
+    def _commit_alone(self, jobs: list[Job], error: Exception) -> None:
         """Commit one by one what failed together, so that an upload that no store takes harms its sender only."""
         waiting = [job for job in jobs if not job.answer.done()]
         for job in waiting:
@@ -180,8 +179,8 @@ class Ingest:
                     error = alone
             job.answer.set_exception(_as_ours(error))
 
-    def _take_jobs(self) -> list[_Job]:
-        jobs: list[_Job] = []
+    def _take_jobs(self) -> list[Job]:
+        jobs: list[Job] = []
         size = 0
         while self._jobs and (not jobs or size + self._jobs[0].size <= _BATCH_BYTES):
             job = self._jobs.popleft()
@@ -190,8 +189,8 @@ class Ingest:
         self._waiting -= size
         return jobs
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        batch = _Batch()
+    def _commit(self, jobs: list[Job]) -> None:
+        batch = Batch()
         for job in jobs:
             for name, speaker in job.upload.writers.items():
                 self._hear(job, name, speaker)
@@ -199,9 +198,11 @@ class Ingest:
                 if part.writer not in job.refused:
                     self._take(job, part, batch)
         summaries = self._way.commit(batch.move)
+        if self._guard is not None:
+            batch.ops[:0] = self._guard.take_dropped()  # what a run says itself counts for more
         if batch.aside:
             set_aside(self._store, batch.aside)
-        if batch.after:
+        if batch.after or batch.ops:
             points = list(summaries or ())
             apply_or_set_aside(self._store, batch.ops, points, batch.before, batch.after)
         self.records += len(batch.ops)
@@ -210,19 +211,28 @@ class Ingest:
             self._reply(job)
         self._touched(batch.touched)
 
-    def _reply(self, job: _Job) -> None:
+    def _reply(self, job: Job) -> None:
         names = list(job.upload.writers)
         if job.refused and len(job.refused) == len(names):
             job.answer.set_exception(job.refused[names[0]])
             return
         told = {n: self._sessions[n].told() for n in names if n in self._sessions}
         refused = {n: str(e) for n, e in job.refused.items()}
+        dropped = self._dropped(told)
         self._life.ended([self._sessions[n] for n in told if not self._sessions[n].alive])
-        job.answer.set_result({"positions": told, "refused": refused})
+        job.answer.set_result({"positions": told, "refused": refused, "dropped": dropped})
+
+    def _dropped(self, writers: Iterable[str]) -> dict[str, int]:
+        """Return by run how many points of these writers were left out, as far as this gateway knows."""
+        known = {} if self._guard is None else self._guard.dropped
+        if not known:
+            return {}
+        runs = {run_id for name in writers for run_id in self._sessions[name].runs}
+        return {run_id: known[run_id] for run_id in runs if known.get(run_id)}
 
     # -- sessions --------------------------------------------------------------------------------
 
-    def _hear(self, job: _Job, name: str, speaker: Speaker) -> None:
+    def _hear(self, job: Job, name: str, speaker: Speaker) -> None:
         bound = _bound(job.upload.token)
         try:
             session = self._sessions.get(name)
@@ -265,16 +275,18 @@ class Ingest:
             self._sessions[name] = session
         self._way.tidy()
 
-    def _drop_sessions(self, jobs: list[_Job]) -> None:
+    def _drop_sessions(self, jobs: list[Job]) -> None:
         """Forget what writers were thought to have: it is found out anew from what was stored."""
         self._way.forget()
+        if self._guard is not None:
+            self._guard.forget()
         for job in jobs:
             for name in job.upload.writers:
                 self._sessions.pop(name, None)
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _take(self, job: _Job, part: Part, batch: _Batch) -> None:
+    def _take(self, job: Job, part: Part, batch: Batch) -> None:
         session = self._sessions[part.writer]
         try:
             skip = skip_of(session, part)
@@ -309,7 +321,7 @@ class Ingest:
             self._way.text_start(session, part)
         return 0
 
-    def _take_kind(self, job: _Job, session: Session, part: Part, skip: int, batch: _Batch) -> None:
+    def _take_kind(self, job: Job, session: Session, part: Part, skip: int, batch: Batch) -> None:
         if part.kind == LOG:
             self._take_records(job, session, part, skip, batch)
         elif part.kind == DICT:
@@ -317,8 +329,11 @@ class Ingest:
                 self._rights.check_run(job.caller, project, run_id, batch.fresh)
                 if len(session.runs) < _TOLD_RUNS:
                     session.runs.add(run_id)
+                    session.projects.add(project)
             self._way.names(session, part, skip)
         elif part.kind == SEGMENT:
+            if self._guard is not None and part.last - part.first > skip:
+                part = self._guard.passed(session, part, skip, self._way.names_of(session, part))
             self._way.points(session, part, skip)
             batch.touched |= session.runs
             self.points += part.last - part.first - skip
@@ -328,7 +343,7 @@ class Ingest:
             self._way.text(session, part, skip)
 
     def _take_records(
-        self, job: _Job, session: Session, part: Part, skip: int, batch: _Batch
+        self, job: Job, session: Session, part: Part, skip: int, batch: Batch
     ) -> None:
         """Add the records of a part to the batch; those before one that is refused are kept."""
         name = f"{session.writer}/records"
@@ -341,7 +356,7 @@ class Ingest:
                         batch.aside.append((op, why))
                         continue
                     self._rights.check_op(job.caller, op, batch.fresh)
-                    taken.append(op)
+                    taken.append(op if self._guard is None else self._guard.counted(op))
                     batch.touched.add(str(op[2].get("run_id")))
                 batch.ops += taken
                 at = (part.number, end)

@@ -149,6 +149,11 @@ class Direct:
         """Go on behind a gap."""
         session.positions[TEXT] = (part.number, part.first)
 
+    def names_of(self, session: Session, part: Part) -> Names:
+        """Return the names of a segment that have arrived."""
+        number, names = session.extra["names"]
+        return names if number == part.number else Names({}, {})
+
     def points(self, session: Session, part: Part, skip: int) -> None:
         """Queue rows for the commit."""
         number, names = session.extra["names"]

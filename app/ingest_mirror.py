@@ -37,7 +37,7 @@ from mlrun.journal.files import (
     sync_folder,
 )
 from mlrun.journal.locks import SlotLock, try_lock
-from mlrun.journal.mapped import read_dictionary
+from mlrun.journal.mapped import Names, read_dictionary
 from mlrun.journal.reclog import HEADER_BYTES, begin_log, seal_log
 from mlrun.journal.sealing import SegmentDamage, read_head
 from mlrun.journal.segment import COLUMNS, COUNT_AT, ROW_BYTES, column_offsets
@@ -245,6 +245,11 @@ class Mirror:
 
     def sign(self, session: Session) -> None:
         """Do nothing: the lock of the slot says that the writer lives."""
+
+    def names_of(self, session: Session, part: Part) -> Names:
+        """Return the names of a segment that have arrived."""
+        path = numbered(self._store.journal / session.slot, part.number, DICT)
+        return read_dictionary(path).names if path.exists() else Names({}, {})
 
     def points(self, session: Session, part: Part, skip: int) -> None:
         """Write rows, unpublished until `commit`."""

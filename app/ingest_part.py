@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
 
 from mlrun.contracts import CanRollUp
-from mlrun.errors import ConfigError, StoreBusy, UploadRefused
+from mlrun.errors import StoreBusy, UploadRefused
 from mlrun.journal.upload import MAX_BYTES
 from mlrun.journal.waiting import absorb_in_background
 from mlrun.wire import INGEST, UPLOAD
 
 from .auth import Caller, caller_of
 from .ingest import Ingest
+from .ingest_guard import Guard
 from .logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from mlrun.store import Store
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IngestPart", "read_body", "unpacked"]
 
-_SILENCE = 60.0  # seconds; MLRUN_HEARTBEAT
-_RESERVE = 1 << 30  # bytes; MLRUN_RESERVE_BYTES
 _AT_ONCE = 256 << 20  # bytes of uploads that may be arriving
 _SECONDS = 30.0  # that a body may take between two pieces
 _ABSORB = 5.0  # seconds between two looks whether an absorber is due
@@ -65,14 +64,17 @@ class IngestPart:
 
     async def start(self) -> None:
         """Take up what the gateway before this one had begun."""
-        gateway = self._gateway
+        gateway, options = self._gateway, self._gateway.options
+        guard = Guard(gateway.store.records, options.max_metric_keys, gateway.figures)
 
         def begin() -> Ingest:
             return Ingest(
                 gateway.store,
-                silence=_number("MLRUN_HEARTBEAT", _SILENCE),
-                reserve=int(_number("MLRUN_RESERVE_BYTES", _RESERVE)),
+                silence=options.heartbeat,
+                reserve=options.reserve_bytes,
                 touched=gateway.live.touch,
+                guard=guard,
+                admit=self._admit,
             )
 
         self._ingest = found = await asyncio.to_thread(begin)
@@ -107,6 +109,12 @@ class IngestPart:
 
     def _offer(self, caller: Caller, body: bytearray, encoding: str) -> Future[dict[str, Any]]:
         return self.ingest.offer(caller, unpacked(body, encoding))
+
+    def _admit(self, caller: Caller, points: int, shares: Mapping[str, tuple[int, float]]) -> None:
+        limits, rate = self._gateway.limits, self._gateway.options.points_per_second
+        for project, (count, most) in shares.items():
+            limits.take("points", f"project {project!r:.200}", count, most)
+        limits.take("points", caller.name, points, rate)
 
     async def _post(self, request: Request, caller: Caller = Depends(caller_of)) -> dict[str, Any]:  # noqa: B008
         told = request.headers.get("content-length", "")
@@ -174,11 +182,3 @@ async def read_body(request: Request, most: int) -> bytearray:
         body += piece
         if len(body) > most:
             raise UploadRefused(f"an upload has at most {most:,} bytes")
-
-
-def _number(name: str, default: float) -> float:
-    text = os.environ.get(name)
-    try:
-        return float(text) if text else default
-    except ValueError:
-        raise ConfigError(f"{name} is a number, not {text!r}") from None

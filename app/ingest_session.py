@@ -28,6 +28,7 @@ _MAX_ID = 1_000_000  # of a run or key in one segment: readers make tables of th
 _MAX_TEXT = 16_384  # characters of a name
 _POINTS = (METRICS.name, SYSTEM_METRICS.name)
 _FRAMED = (LOG, TEXT, DICT)
+_NONE = np.empty(0, np.uint64)
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Session:
         alive: whether its uploader says so; `heard` (monotonic) and `heard_us`: when it last did.
         silenced: its runs may have been taken for lost; `lost`: they have been, by this session.
         stale: what has arrived must be found out anew.
-        runs: some of those whose points it brought.
+        runs: some of those whose points it brought; `projects`: theirs.
+        passed: number of a segment, and the ids of run and key that the guard has let through in it.
         extra: what the way of storing remembers.
     """
 
@@ -60,6 +62,8 @@ class Session:
     lost: bool = False
     stale: bool = False
     runs: set[str] = field(default_factory=set)
+    projects: set[str] = field(default_factory=set)
+    passed: tuple[int, np.ndarray[Any, Any]] = field(default_factory=lambda: (-1, _NONE))
     extra: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, list[int]]:

@@ -224,8 +224,7 @@ class ObjectsPart:
             return
         disk = os.statvfs(self._gateway.store.folder)
         total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
-        reserve = int(os.environ.get("MLRUN_RESERVE_BYTES") or 1 << 30)
-        if free - size < min(reserve, total // 20):
+        if free - size < min(self._gateway.options.reserve_bytes, total // 20):
             raise StoreBusy("the gateway's disk is full: it takes nothing until there is room")
 
     def _tidy(self) -> None:

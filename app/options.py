@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+
+from mlrun.errors import ConfigError
 
 __all__ = ["Options", "is_loopback"]
 
@@ -25,6 +28,10 @@ class Options:
         max_rows: rows of one page.
         sql_seconds, sql_bytes, sql_rows, sql_children: what one query of a caller may take, and how many run at once.
         drain_seconds: how long a stop waits for requests that have begun.
+        requests_per_second, points_per_second: of one caller; 0 for no bound. A project's policy may bound its points.
+        max_metric_keys: of one run, where its project's policy says nothing; 0 for no bound.
+        heartbeat: seconds of silence after which a writer's runs are lost; default MLRUN_HEARTBEAT, else 60.
+        reserve_bytes: of the gateway's disk that stay free; default MLRUN_RESERVE_BYTES, else 1 GB.
         oidc_issuer, oidc_audience: whose tokens are taken besides keys, and for whom they must be made.
         oidc_jwks: where the issuer's keys are; default what its configuration document says.
         oidc_claim: which claim names the user.
@@ -47,10 +54,23 @@ class Options:
     sql_rows: int = 5_000_000
     sql_children: int = 2
     drain_seconds: float = 20.0
+    requests_per_second: float = 2000.0
+    points_per_second: float = 0.0
+    max_metric_keys: int = 10_000
+    heartbeat: float = field(default_factory=lambda: _number("MLRUN_HEARTBEAT", 60.0))
+    reserve_bytes: int = field(default_factory=lambda: int(_number("MLRUN_RESERVE_BYTES", 1 << 30)))
     oidc_issuer: str = ""
     oidc_audience: str = ""
     oidc_jwks: str = ""
     oidc_claim: str = "email"
+
+
+def _number(name: str, default: float) -> float:
+    text = os.environ.get(name)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise ConfigError(f"{name} is a number, not {text!r}") from None
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (409, "Somebody else was first."),
         (413, "It is too large."),
         (422, "The request does not fit the schema."),
+        (429, "The caller sends more than their share; see `Retry-After`."),
         (500, "The gateway or its store failed."),
         (503, "Too much is asked just now; see `Retry-After`."),
     )
@@ -61,7 +63,7 @@ def problem_response(error: BaseException) -> Response:
     if isinstance(error, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="mlrun"'
     if isinstance(error, StoreBusy):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(max(1, math.ceil(getattr(error, "seconds", 1.0))))
     return _response(document, headers)
 
 

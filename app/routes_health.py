@@ -77,6 +77,9 @@ async def info(request: Request, caller: CallerHere) -> Info:
         "max_rows": options.max_rows,
         "sql_seconds": options.sql_seconds,
         "sql_rows": options.sql_rows,
+        "requests_per_second": options.requests_per_second,
+        "points_per_second": options.points_per_second,
+        "max_metric_keys": options.max_metric_keys,
     }
     return Info(
         version=mlrun.__version__,

@@ -29,6 +29,7 @@ def start(
     """Serve a store with what the command line says."""
     if given.get("answer_processes") is None:
         given["answer_processes"] = _processes(store)
+    given = {name: value for name, value in given.items() if value is not None}
     options = Options(
         flight_port=None if no_flight else flight_port,
         hosts=allow_host,

@@ -19,6 +19,7 @@ MlrunError
 │   └── SQLError           … in `sql()`
 ├── StoreError             a store cannot do what it was asked
 │   ├── StoreBusy          too much is asked of it just now: try again
+│   │   └── RateLimited    … by this caller, who sends more than their share
 │   ├── StoreClosed        used after close()
 │   ├── StoreUnreachable   a gateway does not answer
 │   ├── StoreVersionError  written by another version; says the command to run
@@ -57,6 +58,7 @@ __all__ = [
     "ObjectError",
     "ObjectsUnreachable",
     "QueryError",
+    "RateLimited",
     "RowConflict",
     "RunError",
     "RunExists",
@@ -194,6 +196,20 @@ class StoreError(MlrunError):
 
 class StoreBusy(StoreError):
     """More is asked of a store than it can answer just now; the same question may be asked again."""
+
+
+class RateLimited(StoreBusy):
+    """A caller sends more than their share just now; the same may be sent again a little later.
+
+    Attributes:
+        seconds: when.
+    """
+
+    seconds: float = 1.0
+
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class StoreUnreachable(StoreError):

@@ -126,6 +126,12 @@ class GatewayStore(Store):
         why = status.get("error") or next(iter((status.get("refused") or {}).values()), "")
         return f" ({why})" if why else ""
 
+    def left_out(self, run_id: str) -> int:
+        """Return how many points of a run the gateway has said that it left out: they had too many metric keys."""
+        from mlrun.journal.spool import read_status
+
+        return int((read_status(self.folder).get("dropped") or {}).get(run_id, 0))
+
     def absorb_records_now(self) -> bool:
         """See to it that an uploader runs: absorbing is the gateway's."""
         self.maybe_absorb()

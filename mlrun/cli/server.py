@@ -44,6 +44,27 @@ __all__ = ["migrate", "server"]
     help="That work out answers; default one a processor, 4 at most.",
 )
 @click.option(
+    "--requests-per-second", type=float, metavar="N", help="Of one caller; 0 for no bound. [2000]"
+)
+@click.option(
+    "--points-per-second", type=float, metavar="N", help="Of one caller; 0 for no bound. [0]"
+)
+@click.option(
+    "--max-metric-keys", type=int, metavar="N", help="Of one run; 0 for no bound. [10000]"
+)
+@click.option(
+    "--heartbeat",
+    type=float,
+    metavar="S",
+    help="Silence after which runs are lost. [MLRUN_HEARTBEAT]",
+)
+@click.option(
+    "--reserve-bytes",
+    type=int,
+    metavar="N",
+    help="Of the disk that stay free. [MLRUN_RESERVE_BYTES]",
+)
+@click.option(
     "--oidc-issuer", metavar="URL", default="", help="Take bearer tokens of this OpenID provider."
 )
 @click.option("--oidc-audience", metavar="NAME", default="", help="For whom its tokens are made.")

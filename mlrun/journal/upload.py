@@ -47,9 +47,11 @@ runs of a writer that has ended, or was silent for longer than the gateway's `ML
 are in the order of the writers' names. **Clocks** are the senders' own; nothing is decided by comparing times of two
 machines.
 
-**Bounds.** A sender waits for the answer before its next upload. A gateway that has enough to do answers 503 with
-`Retry-After` and takes nothing. Nothing is ever dropped on this way; where the spool may not grow (its bound, or
-1 GB of free disk) new points are dropped and counted before they are written, records never.
+**Bounds.** A sender waits for the answer before its next upload. A gateway that has enough to do answers 503, one that
+this sender asks too much of 429, both with `Retry-After`, and takes nothing. Nothing is dropped on this way but rows of
+metric keys that are too many for a run: they are counted in its `dropped`, which the answer names, and their places
+stay. Where the spool may not grow (its bound, or 1 GB of free disk) new points are dropped and counted before they are
+written, records never.
 """
 
 from __future__ import annotations

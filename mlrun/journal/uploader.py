@@ -86,6 +86,7 @@ class Uploader:
         self._error = ""
         self._hopeless = False
         self._said = ""
+        self._dropped: dict[str, int] = {}  # by run, what the gateway left out
         self._batch = store.folder / "batch.json"
         self._objects = ObjectSender(store)
         self._far = urlsplit(store.url).hostname not in (None, "localhost", "127.0.0.1", "::1")
@@ -183,6 +184,7 @@ class Uploader:
         reply = self._store.gateway.http.send("POST", INGEST, body, kind, timeout=60.0)
         answer = json.loads(reply.body)
         self._take(answer["positions"])
+        self._dropped.update(answer.get("dropped") or {})
         for name, why in answer.get("refused", {}).items():
             if name in self._writers:
                 self._writers[name].refused_until = self._clock() + _REFUSED
@@ -323,7 +325,9 @@ class Uploader:
         """Write down what people want to know; only when it changed."""
         refused = self.refused()
         hopeless = bool(refused) or self._hopeless
-        about = {"error": self._error, "refused": refused, "hopeless": hopeless}
+        about = {
+            "error": self._error, "refused": refused, "hopeless": hopeless, "dropped": self._dropped,
+        }  # fmt: skip
         text = json.dumps(about)
         if text == self._said:
             return

@@ -68,7 +68,9 @@ def _nameless(seg: MappedSegment) -> int:
         return 0
     runs, keys, *_ = seg.views()
     return sum(
-        r not in seg.names.runs or k not in seg.names.keys for r, k in zip(runs, keys, strict=True)
+        (r not in seg.names.runs or k not in seg.names.keys)
+        and bool(r or k)  # both 0: left out on purpose
+        for r, k in zip(runs, keys, strict=True)
     )
 
 

@@ -43,6 +43,11 @@ def deliver(run: Run) -> None:
         timeout = min(timeout, _AFTER_FAILURE)
     if store.deliver(timeout, progress=progress):
         _vain.discard(store.url)
+        if count := store.left_out(run.id):
+            told_keys = (
+                f"{store.url} left out {count:,} points: the run has more metric keys than it may"
+            )
+            run.warn("keys", told_keys)
         return
     _vain.add(store.url)
     run.warn(
