@@ -100,6 +100,8 @@ def _configure(
         "logger.level": "warning",
         "runner.magicEnabled": False,
         "global.developmentMode": False,
+        # pages set what a widget shows, from the address and from kept views, and that is as meant
+        "global.disableWidgetStateDuplicationWarning": True,
         **({"server.allowedHosts": names} if names else {}),
         **({"server.sslCertFile": tls_cert, "server.sslKeyFile": tls_key} if tls_cert else {}),
         **{f"theme.light.{name}": value for name, value in _LIGHT.items()},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Look", "controls", "wanted_order"]
 
 SIZES = (25, 50, 100, 200)
-NO_CURVE = "none"
+AUTOMATIC, NO_CURVE = "automatic", "none"
 _LIKELY = ("loss", "train/loss", "train_loss", "val/loss", "accuracy", "acc", "reward")
 _DOWN, _UP = "High to low", "Low to high"
 
@@ -56,14 +56,19 @@ def controls(sampled: pl.DataFrame, titles: dict[str, str], project: str) -> Loo
     metrics = [c.removeprefix("metrics.") for c in sampled.columns if c.startswith("metrics.")]
     _order(titles)
     with st.popover("Columns", icon=":material/view_column:"):
+        # the address holds what the options are called, so they are called by what they are
         chosen = st.multiselect(
-            "Columns", list(titles), key="cols", bind="query-params",
-            format_func=lambda text: titles.get(text, text), placeholder="Automatic",
-        )  # fmt: skip
-        columns = tuple(chosen) or automatic(sampled, project)
+            "Columns",
+            list(titles.values()),
+            key="cols",
+            bind="query-params",
+            placeholder="Automatic",
+        )
+        texts = {title: text for text, title in titles.items()}
+        columns = tuple(texts[title] for title in chosen) or automatic(sampled, project)
         pinned = st.multiselect(
-            "Pinned beside the name", list(columns), key="pin", bind="query-params",
-            format_func=lambda text: titles.get(text, text), placeholder="None",
+            "Pinned beside the name", [titles[text] for text in columns], key="pin",
+            bind="query-params", placeholder="None",
         )  # fmt: skip
         metric = _curve(metrics)
         size = st.selectbox(
@@ -75,21 +80,22 @@ def controls(sampled: pl.DataFrame, titles: dict[str, str], project: str) -> Loo
     )  # fmt: skip
     archived = st.toggle("Archived", key="archived", bind="query-params", on_change=first_page)
     return Look(
-        tuple(dict.fromkeys(("name", *columns))), tuple(titles[p] for p in pinned), metric,
+        tuple(dict.fromkeys(("name", *columns))), tuple(pinned), metric,
         bool(children), bool(archived), int(size or 50),
     )  # fmt: skip
 
 
 def _curve(metrics: list[str]) -> str:
     asked = address.text("curve")
-    known = list(dict.fromkeys([*metrics, *([asked] if asked not in ("", NO_CURVE) else [])]))
+    known = dict.fromkeys([*metrics, *([asked] if asked else [])])
+    keys = [key for key in known if key not in (AUTOMATIC, NO_CURVE)]
     chosen = st.selectbox(
-        "Curve of", ["", NO_CURVE, *known], key="curve", bind="query-params",
-        format_func=lambda key: {"": "Automatic", NO_CURVE: "None"}.get(key, key),
-    )  # fmt: skip
-    if chosen == NO_CURVE or not known:
+        "Curve of", [AUTOMATIC, NO_CURVE, *keys], key="curve", bind="query-params"
+    )
+    if chosen == NO_CURVE or not keys:
         return ""
-    return chosen or next((key for key in _LIKELY if key in known), known[0])
+    usual = next((key for key in _LIKELY if key in keys), keys[0])
+    return usual if chosen in (None, AUTOMATIC) else str(chosen)
 
 
 def _order(titles: dict[str, str]) -> None:

@@ -55,7 +55,7 @@ def asked(project: str, order: str) -> tuple[str, str, DeltaGenerator]:
     trouble = st.container()
     states = st.pills(
         "State", _STATES, selection_mode="multi", key="state", bind="query-params", on_change=first_page,
-        format_func=lambda state: f"{STATE_ICONS[state]} {state}", label_visibility="collapsed",
+        label_visibility="collapsed",
     )  # fmt: skip
     try:
         found = readable(where or "", list(states or ()), order)

@@ -160,14 +160,15 @@ def titles(sampled: pl.DataFrame, also: Iterable[str] = ()) -> dict[str, str]:
 
     Args:
         sampled: runs with all their columns.
-        also: more texts, for instance of the address; those that cannot be read are left out.
+        also: more titles, for instance those of the address; what is none is left out.
     """
     names = [name_of_header(c) for c in sampled.columns if sampled[c].dtype != pl.Null]
     for text in also:
         try:
             names += parse_columns([text])
         except WhereError:
-            continue
+            named = name_of_header(text)
+            names += [] if named.scope == "run" else [named]
     found: dict[str, Name] = {}
     for name in names:
         found.setdefault(

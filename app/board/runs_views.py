@@ -24,7 +24,8 @@ _KIND = "runs"
 _PLACE = "runs views"
 # what a view holds, and what each is where it holds none
 _PARTS: dict[str, Any] = {
-    "where": "", "state": [], "cols": [], "pin": [], "curve": "", "children": False, "archived": False, "size": 50,
+    "where": "", "state": [], "cols": [], "pin": [], "curve": "automatic", "children": False,
+    "archived": False, "size": 50,
 }  # fmt: skip
 
 

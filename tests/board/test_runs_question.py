@@ -31,7 +31,7 @@ def runs() -> None:
 
 def question(**given: object) -> Question:
     usual = {"project": QUOTED, "columns": ("name", 'metrics."val/acc"'), "size": 2}
-    return Question(**(usual | given))  # type: ignore[arg-type]
+    return Question(**(usual | given))
 
 
 def test_a_page_follows_the_one_before() -> None:
@@ -75,11 +75,12 @@ def test_a_filter_or_an_order_that_cannot_be_read_says_where() -> None:
 def test_columns_are_those_that_runs_have_and_those_of_the_address() -> None:
     store = open_store()
     sampled = newest(store, QUOTED)
-    named = titles(sampled, ["params.more", "(((", 'metrics."val/acc"'])
+    named = titles(sampled, ["params.more", "(((", "params.it is 'x'"])
     assert named["name"] == "name"
     assert named['metrics."val/acc"'] == "metrics.val/acc"
     assert named['metrics."a.max"'] == "metrics.a.max"
     assert named["params.more"] == "params.more"
+    assert named["params.\"it is 'x'\""] == "params.it is 'x'"
     assert named['params."it\'s ""q"""'] == f"params.{QUOTED}"
     columns = mlrun.runs(columns=list(named), store=store).columns
     assert columns == list(named.values())
