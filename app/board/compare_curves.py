@@ -135,9 +135,7 @@ def _chart(
     """Draw one metric, with its name and its file."""
     made = drawn(points.drop("key"), found, wanted)
     title = _TITLES.get(x, x)
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
+    with st.container(horizontal=True, vertical_alignment="center"):  # the menu is at the right
         st.subheader(plain(key), anchor=False, width="content")
         if points.height:
             _file(made, key, title, (wanted.logx and x != "time", logy), time=x == "time")
