@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from mlrun.contracts import CanRollUp
 from mlrun.errors import StoreBusy, UploadRefused
+from mlrun.journal.host import host_name
 from mlrun.journal.upload import MAX_BYTES
 from mlrun.journal.waiting import absorb_in_background
 from mlrun.wire import INGEST, UPLOAD
@@ -17,6 +19,7 @@ from mlrun.wire import INGEST, UPLOAD
 from .auth import Caller, caller_of
 from .ingest import Ingest
 from .ingest_guard import Guard
+from .lease import MIRROR, RENEW, give_back, holder_of, need_no_other_host, take
 from .logs import log
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ class IngestPart:
         self._gateway = gateway
         self._ingest: Ingest | None = None
         self._absorbing: asyncio.Task[None] | None = None
+        self._elsewhere = ""  # where a gateway is that has taken over what only one host may do
+        self._renewed = 0.0
         self._arriving = 0  # bytes of uploads that are being read; changed on the event loop alone
         self.router = APIRouter(tags=["ingest"])
         self.router.add_api_route(
@@ -60,6 +65,8 @@ class IngestPart:
         """The one of this gateway; StoreBusy before it is started."""
         if self._ingest is None:
             raise StoreBusy("the gateway is starting or stopping: try again")
+        if self._elsewhere:
+            raise StoreBusy(f"a gateway at {self._elsewhere} has taken the store over: ask there")
         return self._ingest
 
     async def start(self) -> None:
@@ -68,6 +75,8 @@ class IngestPart:
         guard = Guard(gateway.store.records, options.max_metric_keys, gateway.figures)
 
         def begin() -> Ingest:
+            need_no_other_host(gateway.store)
+            self._renew()
             return Ingest(
                 gateway.store,
                 silence=options.heartbeat,
@@ -88,9 +97,22 @@ class IngestPart:
         while True:
             await asyncio.sleep(_ABSORB)
             try:
+                await asyncio.to_thread(self._renew)
                 await asyncio.to_thread(_tidy, self._gateway.store)
             except Exception:  # noqa: BLE001  the next look tries again
                 log.exception("an absorber could not be started")
+
+    def _renew(self) -> None:
+        """Keep the lease of the one host that has a journal of others' writers, if the store needs one."""
+        store, now = self._gateway.store, time.monotonic()
+        if isinstance(store.series, CanRollUp) or now - self._renewed < RENEW:
+            return
+        place = f"{host_name()}:{self._gateway.ports.get('http', '')}"
+        before = self._elsewhere
+        self._elsewhere = take(store.records, MIRROR, holder_of(store), place=place)
+        self._renewed = now if not self._elsewhere else 0.0
+        if self._elsewhere != before:
+            log.error("the lease of the store", extra={"fields": {"held_by": self._elsewhere}})
 
     async def drain(self) -> None:
         """Finish the uploads that were taken."""
@@ -99,12 +121,17 @@ class IngestPart:
         found, self._ingest = self._ingest, None
         if found is not None:
             await asyncio.to_thread(found.close)
+            if not isinstance(self._gateway.store.series, CanRollUp):
+                store = self._gateway.store
+                await asyncio.to_thread(give_back, store.records, MIRROR, holder_of(store))
 
     def close(self) -> None:
         """Do nothing: `drain` has closed everything."""
 
     def ready(self) -> str:
         """Return why nothing can be taken."""
+        if self._elsewhere:
+            return f"a gateway at {self._elsewhere} has taken the store over"
         return "" if self._ingest is not None else "ingest has not begun"
 
     def _offer(self, caller: Caller, body: bytearray, encoding: str) -> Future[dict[str, Any]]:

@@ -17,6 +17,7 @@ from mlrun.errors import ConfigError
 from mlrun.statefolder import token_file, write_private
 
 from .gateway import Gateway
+from .lease import need_no_other_host
 from .logs import log, set_up
 from .options import Options, is_loopback
 from .problems import PROBLEMS, Problem, install
@@ -142,11 +143,13 @@ def serve(
         listening: told `url`, `store`, `access` and the ports, once it listens.
 
     Raises:
-        ConfigError: the address is another host's to reach, and no key has been made; or TLS has half of its files.
+        ConfigError: the address is another host's to reach, and no key has been made; TLS has half of its files; or a
+            gateway on another host serves the store, and its series store cannot be served by two.
     """
     if bool(options.tls_cert) != bool(options.tls_key):
         raise ConfigError("TLS needs a certificate and its key: --tls-cert and --tls-key")
     set_up(log_level)
+    need_no_other_host(store)
     gateway = Gateway(store, options)
     bound = listen(options)
     port = gateway.ports["http"] = bound.getsockname()[1]

@@ -116,6 +116,10 @@ class Store:
         given = self._urls[part]
         return (series_url(given) if part == "series" else given) or own[part]
 
+    def variables(self) -> dict[str, str]:
+        """Return what a process beside this one needs in its environment to open the same store by its folder."""
+        return {f"MLRUN_{part.upper()}_URL": url for part, url in self._urls.items()}
+
     def prepare(self) -> None:
         """Make the folder if it is not there, and check that this version can read it.
 

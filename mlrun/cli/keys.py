@@ -10,14 +10,17 @@ import click
 from mlrun.cli.opening import the_store
 from mlrun.cli.output import format_options, note, print_frame
 from mlrun.errors import AccessDenied, ConfigError
-from mlrun.ids import now_us
+from mlrun.ids import now_us, uuid7
 from mlrun.registry import app_entry, storage_class
 from mlrun.statefolder import keys_file, read_private, write_private
+from mlrun.tables import AUDIT
+from mlrun.tracking.whoami import host, user as this_user
 from mlrun.wire import API, JSON
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlrun.contracts import Op
     from mlrun.store import Store
 
 __all__ = ["keys", "login"]
@@ -142,7 +145,12 @@ class _Desk:
             told = {**given, "days": days}
             return self._send("POST", "keys", {k: v for k, v in told.items() if v is not None})
         until = None if days is None else now_us() + int(days * 86_400e6)
-        key, row = self._keys.create(**given, expires_at=until, by="local")
+        key, row = self._keys.create(
+            **given,
+            expires_at=until,
+            by="local",
+            also=lambda row: [_noted("key.create", row["prefix"], after=row)],
+        )
         return {**row, "key": key}
 
     def every(self) -> list[dict[str, Any]]:
@@ -156,11 +164,16 @@ class _Desk:
             if not prefix.isalnum():
                 raise AccessDenied(f"{prefix!r} is no prefix of a key")
             return self._send("DELETE", f"keys/{prefix}")
-        return dict(self._keys.revoke(prefix))
+        return dict(self._keys.revoke(prefix, [_noted("key.revoke", prefix)]))
 
     def set_role(self, user: str, project: str, role: str | None) -> str | None:
         if self._http is None:
-            before: str | None = self._keys.set_role(user, project, role)
+            before: str | None = self._keys.set_role(
+                user,
+                project,
+                role,
+                lambda before: [_noted("role.set", user, project or None, before, role)],
+            )
             return before
         told = {"user": user, "project": project, "role": role}
         found: str | None = self._send("PUT", "roles", told)["before"]
@@ -172,6 +185,18 @@ class _Desk:
         reply = self._http.send(method, f"{API}/{noun}", text, {"Content-Type": JSON})
         found: dict[str, Any] = json.loads(reply.body)
         return found
+
+
+def _noted(
+    action: str, target: str, project: str | None = None, before: Any = None, after: Any = None
+) -> Op:
+    """Return the op that notes in the audit log what was done beside the store, and by which user of this host."""
+    row = {
+        "id": uuid7(), "time": now_us(), "actor": f"local:{this_user() or ''}", "action": action, "project": project,
+        "target": target[:1000], "before": None if before is None else json.dumps(before),
+        "after": None if after is None else json.dumps(after), "address": host(),
+    }  # fmt: skip
+    return ("put", AUDIT.name, row)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -71,5 +71,5 @@ def absorb_in_background(store: Store) -> bool:
     reap()
     if not is_due(store.journal, on_network=store.on_network or store.remote_records):
         return False
-    start_detached("mlrun.journal.absorber", str(store.folder))
+    start_detached("mlrun.journal.absorber", str(store.folder), **store.variables())
     return True
