@@ -35,6 +35,8 @@ PAGES = (
     ("run", "Run", ":material/show_chart:", "hidden"),
 )
 
+_ROOT = "start"  # a name that the page at the root has to have, and that nobody sees
+
 
 def main() -> None:
     """Draw the page that the address names, with everything around it."""
@@ -56,11 +58,14 @@ def main() -> None:
     for name, title, icon, section in PAGES:
         hidden = section == "hidden"
         page = st.Page(
-            open_page(name), title=title, icon=icon, url_path=name, default=name == "home",
+            open_page(name), title=title, icon=icon, url_path=_ROOT if name == "home" else name,
+            default=name == "home",
             visibility="hidden" if hidden else "visible",
         )  # fmt: skip
         known[name] = page
         sections.setdefault("" if hidden else section, []).append(page)
+    # the first page is at the root, and `/home` is where people look for it
+    sections[""].append(st.Page(open_page("home"), url_path="home", visibility="hidden"))
     chosen = st.navigation(sections)
     address.pages(known)
     _sidebar()

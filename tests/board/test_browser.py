@@ -13,6 +13,8 @@ def test_home_opens_in_a_browser(dashboard: Callable[..., Any], page: Any) -> No
     with mlrun.init(project="digits") as run:
         run.log({"loss": 0.5})
     board = dashboard(open_store().url)
-    page.goto(board.at("home"))
-    page.get_by_role("heading", name="Home").wait_for()
+    for path in ("", "home"):
+        page.goto(board.at(path))
+        page.get_by_role("heading", name="Home").wait_for()
+        assert not page.get_by_text("Page not found").count()
     assert not page.get_by_text("Traceback").count()
