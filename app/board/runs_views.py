@@ -50,7 +50,7 @@ def views(project: str) -> None:
 
 def _choose(found: pl.DataFrame, project: str, editor: bool) -> None:
     name = st.selectbox("View", found["name"].to_list(), key="_view")
-    row = found.row(by_predicate=found["name"] == name, named=True) if name else None
+    row = next((r for r in found.iter_rows(named=True) if r["name"] == name), None)
     with st.container(horizontal=True):
         st.button(
             "Open",
