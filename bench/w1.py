@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bench.figures import Options
 
-__all__ = ["run"]
+__all__ = ["run", "stored"]
 
 _LOGGED = 10_000  # up to here runs go through the SDK
 _PROCESSES = 4
@@ -54,7 +54,7 @@ def _size(options: Options, runs: int, *, logged: bool) -> list[Figure]:
     share = 1 if runs <= _MOST_POINTED else _SHARE
     how = "logged from 4 processes" if logged else "loaded in bulk"
     how += "" if share == 1 else f", points of 1 in {share}"
-    folder, built = _store(options, runs, share, logged=logged)
+    folder, built = stored(options, runs, share, logged=logged)
     title = f"{runs:,} runs"
     out = [Figure(f"{title}, {how}", runs / built, "/s")]
     if options.load:
@@ -82,7 +82,7 @@ def _size(options: Options, runs: int, *, logged: bool) -> list[Figure]:
     return out
 
 
-def _store(options: Options, runs: int, share: int, *, logged: bool) -> tuple[Path, float]:
+def stored(options: Options, runs: int, share: int, *, logged: bool) -> tuple[Path, float]:
     """Return a store of so many runs, and the seconds that it took to make it, now or earlier."""
     folder = options.stores / f"w1-{runs}" if options.stores else fresh(options.folder, "w1")
     told = folder / "built.json"
