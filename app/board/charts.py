@@ -83,6 +83,7 @@ def line_spec(
     height: int = 300,
     zoom: bool = True,
     legend: bool = True,
+    small: bool = False,
 ) -> dict[str, Any]:
     """Return the specification of lines.
 
@@ -100,6 +101,7 @@ def line_spec(
         height: pixels.
         zoom: whether dragging chooses a range of x.
         legend: whether the lines' names stand below.
+        small: one of many on a page: drawn quickly, on a canvas; under the pointer only the line's name is shown.
     """
     along, up = x.encoding(), y.encoding()
     shown: list[dict[str, Any]] = [{"filter": f"!datum['{faint}']"}] if faint else []
@@ -123,7 +125,7 @@ def line_spec(
     if zoom:
         main["params"] = [{"name": _ZOOM, "select": {"type": "interval", "encodings": ["x"]}}]
     layers.append({**main, "transform": shown})
-    if points <= _HOVERED:
+    if points <= _HOVERED and not small:
         dot = {"type": "point", "opacity": 0, "size": 90, "aria": False, "clip": True}
         under = {"mark": dot, "encoding": {"y": up, "tooltip": told}}
         layers.append({**under, "transform": shown})
@@ -133,7 +135,7 @@ def line_spec(
         "encoding": {"x": along, "color": _tone(color, names, colors, legend)},
         "config": framed(),
     }
-    if points > _MANY:
+    if points > _MANY or small:
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     return spec
 

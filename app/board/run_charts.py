@@ -175,4 +175,5 @@ def _chart(chosen: Grid, key: str, points: pl.DataFrame) -> None:
         raw="raw" if chosen.smooth > 0 else "",
         height=200,
         legend=False,
+        small=True,
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -177,13 +178,16 @@ def test_artifacts_are_listed_and_the_chosen_one_is_shown(
 
 
 def test_what_is_damaged_is_told_and_the_page_stays(opened: Callable[..., Any]) -> None:
+    names = ("odd.json", "odd.parquet", "odd.png")
     with mlrun.init(project="p") as run:
-        run.log_artifact("odd.json", body="{no json")
-        run.log_artifact("odd.parquet", body="no parquet")
-        run.log_artifact("odd.png", body="no picture")
-    for name in ("odd.json", "odd.parquet", "odd.png"):
-        said = calm(opened("run", id=run.id, room="artifacts", artifact=f"store://p/{name}:v1"))
+        for name in names:
+            Path(name).write_text("{nothing of the kind")
+            run.log_artifact(name)
+    for name in names:
+        page = opened("run", id=run.id, room="artifacts", artifact=f"store://p/{name}:v1")
+        said = calm(page)
         assert f"{name} v1" in said.replace("\\", "")
+        assert page.warning or "That could not be answered" in said, name
 
 
 def test_iterations_are_listed_with_the_best_and_opened(opened: Callable[..., Any]) -> None:
