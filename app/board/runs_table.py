@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["counted", "said_of", "table"]
 
-_PAGE, _LIVE = "runs page", "runs live"
-_IDLE, _MOVING, _SOON = 15.0, 1.0, 0.3  # seconds between two looks
+_PAGE, _LIVE, _COUNT = "runs page", "runs live", "runs count"
+_IDLE, _MOVING, _SOON = 5.0, 1.0, 0.3  # seconds between two looks
 _ROW, _NAME = 35, 170  # pixels
 
 
@@ -39,9 +39,10 @@ def table(question: Question, look: Look, *, slow: bool) -> None:
     rows = _page(question)
     curve = Curves(look.metric, slow=slow)
     pace = _pace(rows, curve)
+    ids = rows["run_id"].to_list()
 
     def draw() -> None:
-        _draw(question, look, curve, pace)
+        _draw(question, look, curve, pace, ids)
 
     st.fragment(run_every=pace)(guarded(draw))()
 
@@ -71,8 +72,11 @@ def _now(question: Question) -> pl.DataFrame:
     return _page(question)
 
 
-def _draw(question: Question, look: Look, curve: Curves, pace: float) -> None:
+def _draw(question: Question, look: Look, curve: Curves, pace: float, ids: list[str]) -> None:
     rows = _now(question)
+    if rows["run_id"].to_list() != ids:
+        forget(_COUNT)
+        st.rerun()
     values = curve.of(rows) if look.metric else None
     if _pace(rows, curve) != pace:
         st.rerun()
@@ -135,7 +139,7 @@ def _config(frame: pl.DataFrame, look: Look) -> dict[str, Any]:
 def counted(question: Question, most: int) -> int:
     """Return how many runs are meant, as `Question.count` does."""
     asked = (question.meant, most)
-    return kept("runs count", asked, 30.0, lambda: question.count(session.store(), most))
+    return kept(_COUNT, asked, 30.0, lambda: question.count(session.store(), most))
 
 
 def said_of(matching: int, most: int) -> str:
