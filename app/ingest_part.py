@@ -11,15 +11,18 @@ from fastapi import APIRouter, Depends, Request
 
 from mlrun.contracts import CanRollUp
 from mlrun.errors import StoreBusy, UploadRefused
+from mlrun.ids import uuid7
+from mlrun.journal.detached import start_detached
 from mlrun.journal.host import host_name
 from mlrun.journal.upload import MAX_BYTES
 from mlrun.journal.waiting import absorb_in_background
+from mlrun.tables import LEASES
 from mlrun.wire import INGEST, UPLOAD
 
 from .auth import Caller, caller_of
 from .ingest import Ingest
 from .ingest_guard import Guard
-from .lease import MIRROR, RENEW, give_back, holder_of, need_no_other_host, take
+from .lease import COMPACT, MIRROR, RENEW, give_back, holder_of, need_no_other_host, take
 from .logs import log
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ __all__ = ["IngestPart", "read_body", "unpacked"]
 
 _AT_ONCE = 256 << 20  # bytes of uploads that may be arriving
 _SECONDS = 30.0  # that a body may take between two pieces
+_LOOK = 600.0  # seconds between two looks whether it is time to compact
 _ABSORB = 5.0  # seconds between two looks whether an absorber is due
 
 
@@ -49,7 +53,7 @@ class IngestPart:
         self._ingest: Ingest | None = None
         self._absorbing: asyncio.Task[None] | None = None
         self._elsewhere = ""  # where a gateway is that has taken over what only one host may do
-        self._renewed = 0.0
+        self._renewed = self._compacts_at = 0.0
         self._arriving = 0  # bytes of uploads that are being read; changed on the event loop alone
         self.router = APIRouter(tags=["ingest"])
         self.router.add_api_route(
@@ -99,6 +103,7 @@ class IngestPart:
             try:
                 await asyncio.to_thread(self._renew)
                 await asyncio.to_thread(_tidy, self._gateway.store)
+                await asyncio.to_thread(self._compact)
             except Exception:  # noqa: BLE001  the next look tries again
                 log.exception("an absorber could not be started")
 
@@ -113,6 +118,20 @@ class IngestPart:
         self._renewed = now if not self._elsewhere else 0.0
         if self._elsewhere != before:
             log.error("the lease of the store", extra={"fields": {"held_by": self._elsewhere}})
+
+    def _compact(self) -> None:
+        """Start `compact` once a day, in one of the gateways of the store; the first time a day after it began."""
+        store, now = self._gateway.store, time.monotonic()
+        seconds = self._gateway.options.compact_hours * 3600
+        if not seconds or now < self._compacts_at:
+            return
+        self._compacts_at = now + min(seconds, _LOOK)
+        first = not store.records.lookup(LEASES, {"name": COMPACT})
+        # every turn is a holder of its own: who is a moment later finds it taken, also on this host
+        held = take(store.records, COMPACT, uuid7(), seconds)
+        alone = "chdb" in store.part_url("series").partition(":")[0]  # no other process opens it
+        if not held and not first and not alone:
+            start_detached("mlrun.care.daily", str(store.folder), **store.variables())
 
     async def drain(self) -> None:
         """Finish the uploads that were taken."""

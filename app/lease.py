@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from mlrun.contracts import Op, Records
     from mlrun.store import Store
 
-__all__ = ["MIRROR", "RENEW", "SECONDS", "give_back", "holder_of", "need_no_other_host", "take"]
+__all__ = [
+    "COMPACT",
+    "MIRROR",
+    "RENEW",
+    "SECONDS",
+    "give_back",
+    "holder_of",
+    "need_no_other_host",
+    "take",
+]
 
 MIRROR = "mirror"  # to have a journal of writers elsewhere, before a series store that commits no small batches
+COMPACT = "compact"  # until when nobody has to do so again
 SECONDS = 90.0
 RENEW = 20.0
 

@@ -30,6 +30,7 @@ class Options:
         drain_seconds: how long a stop waits for requests that have begun.
         requests_per_second, points_per_second: of one caller; 0 for no bound. A project's policy may bound its points.
         max_metric_keys: of one run, where its project's policy says nothing; 0 for no bound.
+        compact_hours: after which it compacts the store by itself; 0 for never.
         heartbeat: seconds of silence after which a writer's runs are lost; default MLRUN_HEARTBEAT, else 60.
         reserve_bytes: of the gateway's disk that stay free; default MLRUN_RESERVE_BYTES, else 1 GB.
         oidc_issuer, oidc_audience: whose tokens are taken besides keys, and for whom they must be made.
@@ -57,6 +58,7 @@ class Options:
     requests_per_second: float = 2000.0
     points_per_second: float = 0.0
     max_metric_keys: int = 10_000
+    compact_hours: float = 24.0
     heartbeat: float = field(default_factory=lambda: _number("MLRUN_HEARTBEAT", 60.0))
     reserve_bytes: int = field(default_factory=lambda: int(_number("MLRUN_RESERVE_BYTES", 1 << 30)))
     oidc_issuer: str = ""

@@ -25,6 +25,7 @@ from .routes_access import router as access
 from .routes_ask import router as ask
 from .routes_change import router as change
 from .routes_health import router as health
+from .routes_policies import router as policies
 from .routes_runs import router as runs
 from .routes_secrets import router as project_secrets
 from .shell import Shell
@@ -67,7 +68,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     install(app)
-    for router in (health, ask, runs, change, access, project_secrets):
+    for router in (health, ask, runs, change, access, policies, project_secrets):
         app.include_router(router)
     for part in gateway.parts:
         if part.router is not None:

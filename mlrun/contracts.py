@@ -7,10 +7,11 @@ URL and options only, credentials by reference), connect lazily, and are safe to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from mlrun.recordops import Op
+from mlrun.storedobject import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mlrun.where.ast import Expr, Value
 
 __all__ = [
-    "CanAnswer", "CanCheck", "CanCompact", "CanDeleteRuns", "CanGather", "CanLookup", "CanMigrate",
+    "CanAnswer", "CanCheck", "CanCompact", "CanDeletePoints", "CanDeleteRuns", "CanGather", "CanLookup", "CanMigrate",
     "CanPresign", "CanRollUp", "CanSweep", "CanSync", "Finding", "Mark", "Objects", "Op",
     "OrderKey", "PointFilter", "Records", "RecordsView", "RunQuery", "Series", "SeriesView",
     "StoredObject",
@@ -293,6 +294,15 @@ class CanDeleteRuns(Protocol):
 
 
 @runtime_checkable
+class CanDeletePoints(Protocol):
+    """Can free some series of runs for good, and not only whole runs."""
+
+    def delete_points(self, table: Table, where: PointFilter) -> int:
+        """Delete all rows that match; returns how many."""
+        ...
+
+
+@runtime_checkable
 class CanMigrate(Protocol):
     """Has a schema with a version, and knows the way from every older version to this one; there is no way back.
 
@@ -354,16 +364,6 @@ class CanCheck(Protocol):
     def check(self, *, repair: bool = False) -> list[Finding]:
         """Read everything that has a checksum or a structure; report what is wrong, mend it if `repair`."""
         ...
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """Bytes in an object store: sha256 (hex), size in bytes, and the URI to read them again."""
-
-    sha256: str
-    size: int
-    uri: str
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Objects(Protocol):

@@ -22,6 +22,7 @@ __all__ = [
     "API_KEYS",
     "ARTIFACTS",
     "AUDIT",
+    "EXPIRATIONS",
     "FUNCTIONS",
     "FUNCTION_TAGS",
     "GUARDED",
@@ -262,6 +263,13 @@ POLICIES = Table(
     key=("project",),
     kind="record",
 )
+# Of which runs `what` (points, rollups) has gone, or is just going, because a policy says so.
+EXPIRATIONS = Table(
+    "expirations",
+    _c("run_id string! what string! at timestamp!"),
+    key=("run_id", "what"),
+    kind="record",
+)
 # `key_id` tells by which key a `ciphertext` is read.
 PROJECT_SECRETS = Table(
     "project_secrets",
@@ -359,7 +367,7 @@ TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
         PROJECTS, RUNS, PARAMS, RESULTS, SUMMARIES, TAGS, ARTIFACTS, LINEAGE, ALIASES,
-        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, VIEWS, POLICIES, PROJECT_SECRETS, LEASES, API_KEYS, USERS, ROLES, AUDIT,
-        METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
+        FUNCTIONS, FUNCTION_TAGS, SCHEDULES, VIEWS, POLICIES, EXPIRATIONS, PROJECT_SECRETS, LEASES, API_KEYS, USERS,
+        ROLES, AUDIT, METRICS, SYSTEM_METRICS, LOGS, ROLLUPS,
     )
 }  # fmt: skip

@@ -63,6 +63,7 @@ __all__ = [
     "OBJECT",
     "OBJECTS",
     "PARTS",
+    "POLICY",
     "PROBLEM",
     "PROTOCOL",
     "RUN_SECRETS",
@@ -93,6 +94,7 @@ APPLY = f"{API}/records/apply"  # {"ops": [["put", table, row], …]}: one trans
 EVENTS = f"{API}/runs/{{run_id}}/events"
 SECRETS = f"{API}/secrets"  # GET ?project= -> names; PUT {"project", "secrets"}
 DELETE_SECRET = f"{API}/secrets/delete"  # {"project", "name"}
+POLICY = f"{API}/policies"  # GET -> {"policies": […]}; PUT {"project", "raw_days", …}
 RUN_SECRETS = f"{API}/secrets/read"  # {"run_id", "names"} -> {"secrets": {name: text}}
 
 # -- paths of the writing half; the law of uploads is in `mlrun.journal.upload` --------------------

@@ -116,6 +116,11 @@ class ClickHouseSeries:
         self._lock = threading.Lock()
         self._logs: dict[str, TableLog] = {}
 
+    @property
+    def retention_days(self) -> float:
+        """After how many days rows go, as the URL says; 0 if they stay."""
+        return float(self._client.number("retention_days") or 0)
+
     def __repr__(self) -> str:
         """Show the URL without its password."""
         return f"ClickHouseSeries({self.url!r})"

@@ -194,6 +194,12 @@ class DeltaSeries:
 
         return delete_runs(self._log(table), run_ids)
 
+    def delete_points(self, table: Table, where: PointFilter) -> int:
+        """Delete the rows that match; returns how many. Their bytes go with the next `compact`."""
+        from .delta_compact import delete_points
+
+        return delete_points(self._log(table), where)
+
     def check(self, *, repair: bool = False) -> list[Finding]:
         """Read every file of every table, page checksums included; with `repair`, drop what is lost from the log."""
         from .delta_check import check

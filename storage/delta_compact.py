@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .delta_log import DeltaLog, State
 
-__all__ = ["GATHER_FILES", "compact", "delete_runs", "gather"]
+__all__ = ["GATHER_FILES", "compact", "delete_points", "delete_runs", "gather"]
 
 SMALL_BYTES = FILE_BYTES // 2
 GATHER_FILES = 16  # of about one size: every file that a chart opens costs it a millisecond or two
@@ -71,10 +71,15 @@ def gather(log: DeltaLog, *, keep_hours: float) -> dict[str, int]:
 
 def delete_runs(log: DeltaLog, run_ids: Sequence[str]) -> int:
     """Rewrite the files that hold these runs without them; returns how many rows went."""
-    predicate = Predicate.of(PointFilter(run_ids=tuple(run_ids)), log.table)
+    return delete_points(log, PointFilter(run_ids=tuple(run_ids))) if run_ids else 0
+
+
+def delete_points(log: DeltaLog, where: PointFilter) -> int:
+    """Rewrite the files that hold such rows without them; returns how many went."""
+    predicate = Predicate.of(where, log.table)
     gone = 0
     skipped: set[str] = set()
-    while run_ids:
+    while True:
         file = next(
             (
                 f

@@ -23,6 +23,7 @@ from mlrun.tables import (
     API_KEYS,
     ARTIFACTS,
     AUDIT,
+    EXPIRATIONS,
     LEASES,
     LINEAGE,
     PARAMS,
@@ -317,7 +318,7 @@ def _from_1(connection: Connection) -> None:
 
 def _from_2(connection: Connection) -> None:
     """Add saved views, policies, secrets and leases, and when a mark was moved: for those that are there, just now."""
-    for table in (VIEWS, POLICIES, PROJECT_SECRETS, LEASES):
+    for table in (VIEWS, POLICIES, EXPIRATIONS, PROJECT_SECRETS, LEASES):
         for statement in _plain(table):
             connection.execute(statement)
     connection.execute(f"alter table marks add column {_MOVED}")

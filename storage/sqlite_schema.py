@@ -21,6 +21,7 @@ from mlrun.tables import (
     API_KEYS,
     ARTIFACTS,
     AUDIT,
+    EXPIRATIONS,
     FUNCTION_TAGS,
     FUNCTIONS,
     LEASES,
@@ -243,7 +244,7 @@ def _from_2(connection: Connection) -> None:
 
 def _from_3(connection: Connection) -> None:
     """Add saved views, policies, secrets and leases, and when a mark was moved: for those that are there, just now."""
-    for table in (VIEWS, POLICIES, PROJECT_SECRETS, LEASES):
+    for table in (VIEWS, POLICIES, EXPIRATIONS, PROJECT_SECRETS, LEASES):
         for statement in _plain(table):
             connection.execute(statement)
     connection.execute("alter table marks add column moved_at integer not null default 0")

@@ -16,11 +16,13 @@ from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
+    EXPIRATIONS,
     FUNCTION_TAGS,
     FUNCTIONS,
     LINEAGE,
     METRICS,
     PARAMS,
+    POLICIES,
     PROJECTS,
     RESULTS,
     ROLLUPS,
@@ -28,6 +30,7 @@ from mlrun.tables import (
     SCHEDULES,
     SUMMARIES,
     TAGS,
+    VIEWS,
     Table,
     conform,
 )
@@ -104,6 +107,7 @@ def _take(
         counts["versions_renumbered"] = _put_artifacts(store, records, new)
         _put_runs(store, records, new)
         counts["schedules"] = _put_schedules(store, records[SCHEDULES.name])
+        _put_kept(store, records, new)
     _compare_records(store, records, new)
     return counts
 
@@ -326,6 +330,22 @@ def _put_schedules(store: Store, found: pl.DataFrame) -> int:
     if rows:
         store.records.apply([("put", SCHEDULES.name, row) for row in rows])
     return len(rows)
+
+
+def _put_kept(store: Store, records: dict[str, pl.DataFrame], new: list[str]) -> None:
+    """Store views and policies that are not there yet, and what of the new runs a policy has removed elsewhere."""
+    rows = [r for r in _rows(records[EXPIRATIONS.name]) if r["run_id"] in set(new)]
+    ops: list[Op] = [("put", EXPIRATIONS.name, row) for row in rows]
+    for table in (VIEWS, POLICIES):
+        with store.records.read() as view:
+            taken = {tuple(r[k] for k in table.key) for r in view.scan(table).to_pylist()}
+        ops += [
+            ("put", table.name, row)
+            for row in _rows(records[table.name])
+            if tuple(row[k] for k in table.key) not in taken
+        ]
+    if ops:
+        store.records.apply(ops)
 
 
 def _compare_records(store: Store, records: dict[str, pl.DataFrame], new: list[str]) -> None:

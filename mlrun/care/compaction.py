@@ -1,7 +1,8 @@
 """`compact`: absorb what waits, free what is past its time, merge small files.
 
-Runs deleted softly are kept for 30 days, objects that nothing references for a day (a process may have stored the bytes
-and not yet the record). Everything here may run beside writers and readers.
+Runs deleted softly are kept for 30 days (or as long as their project's policy says), objects that nothing references
+for a day: a process may have stored the bytes and not yet the record. Everything here may run beside writers and
+readers.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlrun.care.reachable import referenced
+from mlrun.care.retention import expire, waiting_runs
 from mlrun.care.studies import free_studies
 from mlrun.contracts import CanCompact, CanDeleteRuns, CanRollUp, CanSweep
 from mlrun.errors import MlrunError
 from mlrun.ids import now_us
 from mlrun.journal.absorb import absorb
-from mlrun.journal.snapshot import read_journal
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
+    EXPIRATIONS,
     LINEAGE,
-    METRICS,
     PARAMS,
+    POLICIES,
     RESULTS,
     RUNS,
     SUMMARIES,
-    SYSTEM_METRICS,
     TABLES,
     TAGS,
 )
@@ -60,6 +61,8 @@ def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -
     if isinstance(store.series, CanRollUp):
         progress("rolling up points")
         store.series.roll_up(least=1)
+    progress("freeing points past their time")
+    counts |= expire(store)
     for table in _SERIES:
         progress(f"merging files of {table.name}")
         if isinstance(store.series, CanCompact):
@@ -71,12 +74,21 @@ def compact(store: Store, *, progress: Callable[[str], None] = lambda _: None) -
 def _free_runs(store: Store) -> int:
     import pyarrow.compute as pc
 
-    limit = now_us() - KEEP_DELETED_DAYS * 86_400_000_000
+    given = {p["project"]: p["deleted_days"] for p in store.records.lookup(POLICIES, {})}
     with store.records.read() as view:
-        found = view.scan(RUNS, columns=["run_id", "deleted_at"])
-    past = found.filter(pc.less(found.column("deleted_at").cast("int64"), limit))
-    waiting = _waiting_runs(store, past.column("run_id").to_pylist())
-    expired = [r for r in past.column("run_id").to_pylist() if r not in waiting]
+        found = view.scan(RUNS, columns=["run_id", "project", "deleted_at"])
+    deleted = found.filter(pc.is_valid(found.column("deleted_at")))
+    past = [
+        run_id
+        for run_id, project, at in zip(
+            *(deleted.column(c).to_pylist() for c in ("run_id", "project")),
+            deleted.column("deleted_at").cast("int64").to_pylist(),
+            strict=True,
+        )
+        if at < now_us() - (given.get(project) or KEEP_DELETED_DAYS) * 86_400_000_000
+    ]
+    waiting = waiting_runs(store, past)
+    expired = [r for r in past if r not in waiting]
     for start in range(0, len(expired), _BATCH):
         batch = expired[start : start + _BATCH]
         if isinstance(store.series, CanDeleteRuns):
@@ -88,17 +100,9 @@ def _free_runs(store: Store) -> int:
     return len(expired)
 
 
-def _waiting_runs(store: Store, run_ids: list[str]) -> set[str]:
-    """Runs with rows in a file that a living process still writes to: freed now, they would come back with it."""
-    journal = read_journal(store.journal)
-    points = [journal.points(t.name, after={}, run_ids=run_ids) for t in (METRICS, SYSTEM_METRICS)]
-    rows = [*points, journal.text(after={}, run_ids=run_ids)]
-    return {run_id for table in rows for run_id in table.column("run_id").unique().to_pylist()}
-
-
 def _forget(run_ids: list[str]) -> Iterator[Op]:
     for run_id in run_ids:
-        for table in (PARAMS, RESULTS, SUMMARIES, TAGS, LINEAGE, RUNS):
+        for table in (PARAMS, RESULTS, SUMMARIES, TAGS, LINEAGE, EXPIRATIONS, RUNS):
             yield ("del", table.name, {"run_id": run_id})
 
 

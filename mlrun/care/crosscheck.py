@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.care.reachable import referenced
 from mlrun.care.recovery import orphans, recover
+from mlrun.care.retention import expired_runs
 from mlrun.contracts import Finding
+from mlrun.ids import now_us
 from mlrun.lookup.liveness import is_alive
 from mlrun.lookup.sight import snapshot
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, METRICS, RUNS, SUMMARIES
@@ -86,6 +88,8 @@ def _check_counts(store: Store, sight: Snapshot) -> Iterator[Finding]:
     # a writer may have gone on between the two looks: only fewer rows than counted are a loss
     wrong = both.filter(pl.col("rows") != pl.col("count")).sort(by)
     wrong = wrong.filter(~pl.col("run_id").is_in(list(orphans(store, sight))))
+    past = pl.col("run_id").is_in(list(_past_their_time(store, sight)))
+    wrong = wrong.filter(~past | (pl.col("rows") > pl.col("count")))
     live = _written_now(sight)
     for run_id, key, count, number in (
         wrong.select(*by, "count", "rows").head(_EXAMPLES).iter_rows()
@@ -103,6 +107,19 @@ def _check_counts(store: Store, sight: Snapshot) -> Iterator[Finding]:
         yield Finding(
             "note", "metrics", f"{wrong.height - _EXAMPLES} more series differ from their summaries"
         )
+
+
+def _past_their_time(store: Store, sight: Snapshot) -> set[str]:
+    """Return the runs of which points may have gone because somebody said how long they are kept."""
+    import polars as pl
+
+    found = set(expired_runs(store))
+    days = getattr(store.series, "retention_days", 0)
+    if days:  # the database lets rows go by their age, when it merges
+        limit = now_us() - int(days * 86_400e6)
+        runs = sight.rows(RUNS, None)
+        found.update(runs.filter(pl.col("started_at").dt.epoch("us") < limit)["run_id"])
+    return found
 
 
 def _written_now(sight: Snapshot) -> set[str]:

@@ -18,12 +18,14 @@ from mlrun.lookup.liveness import OPEN_STATES
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
+    EXPIRATIONS,
     FUNCTION_TAGS,
     FUNCTIONS,
     LINEAGE,
     LOGS,
     METRICS,
     PARAMS,
+    POLICIES,
     PROJECTS,
     RESULTS,
     RUNS,
@@ -31,6 +33,7 @@ from mlrun.tables import (
     SUMMARIES,
     SYSTEM_METRICS,
     TAGS,
+    VIEWS,
     Table,
     conform,
 )
@@ -49,7 +52,7 @@ __all__ = ["RECORDS", "SERIES", "export_runs"]
 
 RECORDS = (
     PROJECTS, RUNS, PARAMS, RESULTS, TAGS, SUMMARIES, ARTIFACTS, LINEAGE, ALIASES, FUNCTIONS, FUNCTION_TAGS,
-    SCHEDULES,
+    SCHEDULES, VIEWS, POLICIES, EXPIRATIONS,
 )  # fmt: skip
 SERIES = (METRICS, SYSTEM_METRICS, LOGS)
 _CHUNK_ROWS = 1_000_000  # points in one file, about: bounds the memory of both sides
@@ -67,7 +70,8 @@ def export_runs(
     """Write runs, with their children and all that belongs to them, to a folder or (by its name) a `.tar`.
 
     Live runs are written as they are at this moment. The store is only read, whatever engines it is made of, and the
-    export fits every other. Who may use a gateway (keys, users, roles) and its audit log are no part of it.
+    export fits every other. Who may use a gateway (keys, users, roles), its audit log and secrets of projects are no
+    part of it, nor are rollups: of points that a policy has removed it holds the summaries.
 
     Args:
         store: where from.
@@ -147,7 +151,9 @@ def _records(sight: Snapshot, run_ids: Sequence[str] | None) -> dict[str, pl.Dat
     out[PROJECTS.name] = sight.shared(PROJECTS).filter(whole | pl.col("name").is_in(named))
     for table in (FUNCTIONS, FUNCTION_TAGS):
         out[table.name] = sight.shared(table).filter(whole | pl.col("project").is_in(named))
-    out[SCHEDULES.name] = sight.shared(SCHEDULES).filter(pl.lit(whole))
+    for table in (SCHEDULES, VIEWS, POLICIES):
+        out[table.name] = sight.shared(table).filter(pl.lit(whole))
+    out[EXPIRATIONS.name] = sight.shared(EXPIRATIONS).filter(of_runs)
     return out
 
 

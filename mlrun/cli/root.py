@@ -44,6 +44,7 @@ _COMMANDS = {
     "keys": ("keys:keys", "Make, list and revoke keys of a gateway; give roles."),
     "secrets": ("secrets:secrets", "Set, name and delete secrets of a project."),
     "scheduler": ("scheduler:scheduler", "Start runs and workflows by the clock."),
+    "retention": ("retention:retention", "Say for how long projects keep what."),
     "doctor": ("care:doctor", "Check every file of the store; repair what can be repaired."),
     "version": ("version:version", "Print the version."),
 }

@@ -44,7 +44,7 @@ def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
     """Return the rows that a chart shows, ordered by run, key and `x`, with the columns of `metrics()`."""
     assert query.points is not None
     keys = sight.keys(query)
-    long = _long_series(sight, query, keys)
+    long, told = _long_series(sight, query, keys)
     parts = []
     for some in _together(query, long):
         ready = _read_together(sight, query, some)
@@ -52,6 +52,7 @@ def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
     for run_ids, names in _short_series(sight, query, keys, {s[:2] for s in long}):
         frame = read_rows(sight, query, run_ids, names, last=True)
         parts.append(_thin_frame(frame, query))
+    parts += _without_rows(sight, query, told, parts)
     if not parts:
         return read_rows(sight, query, (), (), last=True)
     return pl.concat(parts).sort("run_id", "key", maintain_order=True)
@@ -80,24 +81,40 @@ def _thin_frame(frame: pl.DataFrame, query: PointQuery) -> pl.DataFrame:
 
 def _long_series(
     sight: Sight, query: PointQuery, keys: tuple[str, ...] | None
-) -> list[tuple[str, str, int, int]]:
-    """Return the series to read through rollups: run, key, rows in range (about), rows of the least part."""
+) -> tuple[list[tuple[str, str, int, int]], dict[tuple[str, str], int]]:
+    """Return the series to read through rollups: run, key, rows in range (about), rows of the least part.
+
+    And how many rows in range the rollups tell of, by run and key.
+    """
     assert query.points is not None
     if sight.rollups is None or query.axis == "metric" or not query.run_ids:
-        return []
+        return [], {}
     where = PointFilter(run_ids=query.run_ids, keys=keys, levels=(WHOLE,))
     columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
     enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
-    out = []
+    out, told = [], {}
     for of in parts.partition_by("run_id", "key"):
         counts = of["count"]
+        run_id, key = of["run_id"][0], of["key"][0]
+        told[run_id, key] = int(counts.sum())
         if counts.sum() >= enough:
-            run_id, key = of["run_id"][0], of["key"][0]
             rows = _rows_in(of, _range(sight, query, run_id))
             if rows >= enough:
                 out.append((run_id, key, rows, int(counts.min())))  # type: ignore[arg-type]
-    return sorted(out)
+    return sorted(out), told
+
+
+def _without_rows(
+    sight: Sight, query: PointQuery, told: dict[tuple[str, str], int], parts: list[pl.DataFrame]
+) -> list[pl.DataFrame]:
+    """Return what rollups tell of series whose rows have gone, because a policy says so."""
+    found = {pair for part in parts for pair in part.select("run_id", "key").unique().iter_rows()}
+    # of short parts rollups hold nothing, and nothing is removed of them
+    gone = sorted(
+        pair for pair, count in told.items() if pair not in found and count > block_rows(0)
+    )
+    return [_chart_long(sight, query, *pair, 1, told[pair], None) for pair in gone]
 
 
 def _rows_in(parts: pl.DataFrame, bounds: Range) -> int:

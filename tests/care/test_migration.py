@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from mlrun.testing.postgres import PostgresServer
 
 # what version 1 of each did not have; the tables of today, less these, are those of then
+_GATEWAY = ["api_keys", "users", "roles", "audit"]
+_KEPT = ["views", "policies", "expirations", "project_secrets", "leases"]
 _LATER = {
-    "sqlite": ["functions", "function_tags", "schedules", "api_keys", "users", "roles", "audit"],
-    "postgresql": ["api_keys", "users", "roles", "audit"],
+    "sqlite": ["functions", "function_tags", "schedules", *_GATEWAY, *_KEPT],
+    "postgresql": [*_GATEWAY, *_KEPT],
 }
 
 
@@ -36,11 +38,13 @@ def old_records(url: str) -> None:
                 for table in _LATER[kind]:
                     connection.execute(f"drop table {table}")
                 connection.execute("alter table projects drop column spec")
+                connection.execute("alter table marks drop column moved_at")
                 connection.execute("pragma user_version=1")
         else:
             with records._pool.transaction(write=True) as connection:
                 for table in _LATER[kind]:
                     connection.execute(f"drop table {table}")
+                connection.execute("alter table marks drop column moved_at")
                 connection.execute("update version set number = 1")
 
 

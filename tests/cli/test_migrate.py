@@ -24,8 +24,10 @@ def old_database(url: str) -> None:
     store.flush_records()
     store.close()
     with closing(storage_class(url)(url)) as records, records._pool.transaction(write=True) as on:
-        for table in ("api_keys", "users", "roles", "audit"):
+        gateway = ("api_keys", "users", "roles", "audit")
+        for table in (*gateway, "views", "policies", "expirations", "project_secrets", "leases"):
             on.execute(f"drop table {table}")
+        on.execute("alter table marks drop column moved_at")
         on.execute("update version set number = 1")
 
 

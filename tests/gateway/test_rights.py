@@ -16,7 +16,7 @@ from mlrun.gatewaystore import GatewayStore
 from mlrun.ids import now_us
 from mlrun.storage.gateway_http import Http
 from mlrun.store import open_store
-from mlrun.tables import TABLES
+from mlrun.tables import GUARDED, TABLES
 from mlrun.wire import API
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ CHANGES: dict[tuple[str, str], Any] = {
     ("POST", f"{API}/runs/{{run_id}}/restore"): None,
     ("DELETE", f"{API}/runs/{{run_id}}"): None,
     ("POST", f"{API}/runs/delete"): {"where": "run_id is not null", "project": "theirs"},
+    ("PUT", f"{API}/policies"): {"project": "theirs", "raw_days": 1},
     ("PUT", f"{API}/secrets"): {"project": "theirs", "secrets": {"A": "b"}},
     ("POST", f"{API}/secrets/read"): {"run_id": "RUN", "names": []},
     ("POST", f"{API}/secrets/delete"): {"project": "theirs", "name": "A"},
@@ -254,7 +255,7 @@ def test_sql_sees_the_rows_of_the_caller_s_projects_only(
 def test_keys_and_roles_are_out_of_reach_of_records(house: House) -> None:
     for table in TABLES:
         answer = asked(house, "admin", "POST", f"{API}/records/lookup", {"table": table, "key": {}})
-        guarded = table in ("api_keys", "users", "roles", "audit")
+        guarded = table in GUARDED
         if guarded:
             assert isinstance(answer, mlrun.errors.QueryError)
             op = ["put", table, {"prefix": "x", "user": "x", "project": "", "name": "x", "id": "x"}]

@@ -115,7 +115,7 @@ while (mark := store.marks().get("w", Mark())).row < 60:
 
 
 NOW = postgres_schema.VERSION
-FROM_2 = ("views", "policies", "project_secrets", "leases")
+FROM_2 = ("views", "policies", "expirations", "project_secrets", "leases")
 
 
 # -- versions -------------------------------------------------------------------------------------

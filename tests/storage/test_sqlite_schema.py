@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NOW = sqlite_schema.VERSION
 FROM_2 = ("api_keys", "users", "roles", "audit")
-FROM_3 = ("views", "policies", "project_secrets", "leases")
+FROM_3 = ("views", "policies", "expirations", "project_secrets", "leases")
 
 
 def opened(path: Path) -> Any:
