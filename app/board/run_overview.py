@@ -12,6 +12,7 @@ from mlrun.errors import MlrunError
 
 from . import address, session
 from .run_live import fingerprint, kept
+from .run_media import again
 from .run_tables import command_line, found, host_table, made_and_used, metric_table, value_table
 from .states import trouble
 from .words import plain
@@ -89,7 +90,7 @@ def _family(view: RunView) -> None:
 
 
 def _lineage(view: RunView) -> None:
-    frame = kept("lineage", fingerprint(view), view.lineage)
+    frame = kept("lineage", (*fingerprint(view), again(view)), view.lineage)
     if frame.is_empty():
         return
     st.subheader("Made and used", anchor=False)
