@@ -20,22 +20,22 @@ _PLACE = "_kept"
 
 
 def kept(kind: str, question: Hashable, seconds: float, ask: Callable[[], T]) -> T:
-    """Return the answer to a question, asked again if it is another one or older than so many seconds.
+    """Return the answer to a question, asked again if that was another one, or too long ago.
 
     Args:
         kind: names the place; the answer that was there is replaced.
         question: all that the answer depends on.
-        seconds: for how long it may be shown.
+        seconds: how old it may be.
         ask: asks.
     """
     places: dict[str, tuple[Any, float, Any]] = st.session_state.setdefault(_PLACE, {})
     now = time.monotonic()
     found = places.get(kind)
-    if found is not None and found[0] == question and now < found[1]:
+    if found is not None and found[0] == question and now < found[1] + seconds:
         answer: T = found[2]
         return answer
     answer = ask()
-    places[kind] = (question, time.monotonic() + seconds, answer)
+    places[kind] = (question, time.monotonic(), answer)
     return answer
 
 

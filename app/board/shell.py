@@ -99,7 +99,7 @@ def _sidebar() -> None:
 def _choose_project() -> None:
     """Let the project be chosen; it stays in the address from page to page."""
     # every rerun of every page comes by here, and projects are counted by reading all runs
-    found = kept("projects", (), 15.0, lambda: mlrun.projects(store=session.store()))
+    found = kept("projects", (), 60.0, lambda: mlrun.projects(store=session.store()))
     names = found["name"].to_list()
     if address.WANTED in st.session_state:
         st.session_state["project"] = st.session_state.pop(address.WANTED)
