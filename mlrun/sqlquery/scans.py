@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -50,10 +51,15 @@ class _Tables:
     def __init__(self, store: Store, sight: Snapshot) -> None:
         self._store = store
         self._sight = sight
-        every = sight.rows(RUNS, None)
+        every = sight.rows(RUNS, None, ["run_id", "deleted_at"])
         self._gone = every.filter(pl.col("deleted_at").is_not_null())["run_id"].to_list()
-        self._runs = every.filter(pl.col("deleted_at").is_null())
+        self._ids = every.filter(pl.col("deleted_at").is_null())["run_id"]
         self._only: frozenset[str] | None = getattr(store, "only_projects", None)
+
+    @cached_property
+    def _runs(self) -> pl.DataFrame:
+        """The runs that are not deleted; all their columns are read only when a query names them."""
+        return self._sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
 
     def runs(self) -> pl.LazyFrame:
         length = (pl.col("finished_at") - pl.col("started_at")).alias("duration")
@@ -125,5 +131,5 @@ class _Tables:
         ):  # the project is what files are sorted by, the run is what counts
             if "project" in frame.collect_schema().names():
                 frame = frame.filter(pl.col("project").is_in(sorted(self._only)))
-            return frame.filter(pl.col("run_id").is_in(self._runs["run_id"].to_list()))
+            return frame.filter(pl.col("run_id").is_in(self._ids.to_list()))
         return frame.filter(~pl.col("run_id").is_in(self._gone)) if self._gone else frame
