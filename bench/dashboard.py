@@ -134,7 +134,8 @@ def _live(folder: Path) -> list[Figure]:
     """Watch a run that is being written: from `log()` until its step stands in the page."""
     writer = Child("bench.dashboard:write", {"folder": str(folder)})
     run_id = writer.line()
-    board, seen = _Board(folder), {}
+    board = _Board(folder)
+    seen: dict[int, float] = {}
     with board.server, browser() as page:
         interactive(page, lambda: page.goto(board.at("run", id=run_id, room="charts")))
         writer.send("go")

@@ -125,6 +125,7 @@ def main() -> None:
     print(
         """
 Try next:
+  {bin}/mlrun ui                                  # see them in the browser
   {bin}/mlrun runs --project digits --order-by=-results.accuracy
   {bin}/mlrun show {id}
   {bin}/mlrun sql "select r.name, min(m.value) as best
