@@ -10,6 +10,7 @@ from . import session
 from .admin_audit import audit_room
 from .admin_health import health_room
 from .admin_keys import keys_room
+from .admin_policies import policies_room
 from .admin_users import users_room
 from .states import empty
 
@@ -28,7 +29,11 @@ def draw() -> None:
             "Whoever is admin of the whole server gives roles; ask one of them.",
         )
         return
-    rooms: dict[str, Callable[[], None]] = {"Health": health_room, "Audit": audit_room}
+    rooms: dict[str, Callable[[], None]] = {
+        "Health": health_room,
+        "Retention": policies_room,
+        "Audit": audit_room,
+    }
     if session.is_remote():
         rooms = {"Keys": keys_room, "Users": users_room, **rooms}
     else:

@@ -9,6 +9,7 @@ import mlrun
 from mlrun.app.board import admin_keys, session
 from mlrun.app.board.admindesk import Desk, audit_page
 from mlrun.app.board.storesize import sizes
+from mlrun.care.retention import policies
 from mlrun.errors import AccessDenied
 from mlrun.gatewaystore import GatewayStore
 from mlrun.store import open_store
@@ -164,3 +165,25 @@ def test_an_admin_is_warned_of_locking_themselves_out(
     monkeypatch.setattr(session, "who", lambda: {"user": "key:vera/abc", "roles": {"": "admin"}})
     page = opened("admin", see="Users")
     assert len(page.warning) == 2
+
+
+def test_policies_are_set_and_wrong_ones_told(opened: Callable[..., Any]) -> None:
+    with mlrun.init(project=HOSTILE):
+        pass
+    page = opened("admin", see="Retention")
+    assert not page.exception
+    page.number_input(key=f"_raw_days-{HOSTILE}").set_value(30)
+    next(b for b in page.button if b.label.startswith("Set the policy")).click().run()
+    assert not page.exception
+    assert policies(open_store()).select("project", "raw_days").rows() == [(HOSTILE, 30)]
+    page.number_input(key=f"_rollup_days-{HOSTILE}").set_value(3)
+    next(b for b in page.button if b.label.startswith("Set the policy")).click().run()
+    assert "at least as long" in page.error[0].value
+
+
+def test_policies_are_set_over_a_gateway(opened: Callable[..., Any], away: GatewayStore) -> None:
+    page = opened("admin", see="Retention")
+    assert not page.exception
+    page.number_input(key="_deleted_days-p").set_value(7)
+    next(b for b in page.button if b.label.startswith("Set the policy")).click().run()
+    assert policies(open_store()).select("project", "deleted_days").rows() == [("p", 7)]
