@@ -24,7 +24,8 @@ def test_an_answer_is_kept_until_the_question_changes_or_it_is_too_old(
     answers = iter(range(10))
 
     def ask(question: str, seconds: float = 5.0) -> int:
-        return kept("runs", question, seconds, lambda: next(answers))
+        found: int = kept("runs", question, seconds, lambda: next(answers))
+        return found
 
     assert [ask("a"), ask("a"), ask("b"), ask("a")] == [0, 0, 1, 2]
     clock[0] += 4
@@ -38,7 +39,8 @@ def test_answers_are_forgotten_by_kind_or_altogether() -> None:
     answers = iter(range(10))
 
     def ask(kind: str) -> int:
-        return kept(kind, (), 60, lambda: next(answers))
+        found: int = kept(kind, (), 60, lambda: next(answers))
+        return found
 
     assert [ask("a"), ask("b")] == [0, 1]
     forget("a", "never")
