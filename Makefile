@@ -70,7 +70,7 @@ lock: $(UV) ## renew the locked, hashed requirements from pyproject.toml
 	$(COMPILE) pyproject.toml --extra chdb --extra dashboard --extra k8s --extra media --extra postgres --extra ray --extra schedule --extra server --group dev --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --extra dashboard --group examples -c requirements-dev.lock --output-file requirements-demo.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra clickhouse --extra k8s --extra postgres --extra s3 --extra server --group install -c requirements-dev.lock --output-file requirements-server.lock
+	$(COMPILE) pyproject.toml --extra clickhouse --extra dashboard --extra k8s --extra postgres --extra s3 --extra schedule --extra server --group install -c requirements-dev.lock --output-file requirements-server.lock
 
 ##@ Measure
 

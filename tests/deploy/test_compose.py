@@ -23,6 +23,7 @@ TEXT = (ROOT / "deploy/compose.yaml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 GATEWAY = SERVICES["gateway"]
+DASHBOARD = SERVICES["dashboard"]
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<sign>[-?])(?P<rest>[^}]*))?\}")
 KEYS = {
@@ -61,7 +62,7 @@ def environment(name: str) -> dict[str, str]:
 def test_it_holds_what_compose_knows() -> None:
     assert set(COMPOSE) == {"name", "services", "networks", "volumes"}
     assert {key for service in SERVICES.values() for key in service} <= KEYS
-    assert set(SERVICES) == {"gateway", "postgres", "clickhouse", "minio", "bucket"}
+    assert set(SERVICES) == {"gateway", "dashboard", "postgres", "clickhouse", "minio", "bucket"}
 
 
 @services
@@ -131,7 +132,8 @@ def test_data_lies_where_the_images_keep_it() -> None:
 
 
 def test_ports_are_of_this_host_only_unless_told() -> None:
-    assert [name for name, s in SERVICES.items() if "ports" in s] == ["gateway"]
+    assert [name for name, s in SERVICES.items() if "ports" in s] == ["gateway", "dashboard"]
+    assert [filled(p) for p in DASHBOARD["ports"]] == ["127.0.0.1:3000:3000"]
     assert [filled(p) for p in GATEWAY["ports"]] == [
         f"127.0.0.1:{p}:{p}" for p in (Options().port, Options().flight_port)
     ]
@@ -141,7 +143,8 @@ def test_ports_are_of_this_host_only_unless_told() -> None:
 
 def test_databases_are_reached_through_the_gateway_only() -> None:
     assert COMPOSE["networks"]["stores"] == {"internal": True}
-    others = [s["networks"] for name, s in SERVICES.items() if name != "gateway"]
+    assert DASHBOARD["networks"] == ["front"]
+    others = [s["networks"] for n, s in SERVICES.items() if n not in ("gateway", "dashboard")]
     assert all(networks == ["stores"] for networks in others)
 
 
@@ -152,6 +155,17 @@ def test_the_gateway_is_started_with_options_that_it_has() -> None:
         given = command.make_context("server", rest, parent=context).params
     assert (given["host"], given["port"]) == ("0.0.0.0", Options().port)
     assert given["flight_port"] == Options().flight_port
+
+
+def test_the_dashboard_shows_the_gateway_and_brings_no_key() -> None:
+    with cli.make_context("mlrun", DASHBOARD["command"]) as context:
+        _, command, rest = cli.resolve_command(context, DASHBOARD["command"])
+        assert command is not None
+        given = command.make_context("ui", rest, parent=context).params
+    assert (given["host"], given["port"], given["no_browser"]) == ("0.0.0.0", 3000, True)
+    assert DASHBOARD["environment"] == {"MLRUN_DBPATH": f"http://gateway:{Options().port}"}
+    assert DASHBOARD["read_only"] is True
+    assert DASHBOARD["cap_drop"] == ["ALL"]
 
 
 def test_its_variables_are_settings() -> None:

@@ -18,7 +18,7 @@ from mlrun.cli.root import cli
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = ("clickhouse", "k8s", "postgres", "s3", "server")
+EXTRAS = ("clickhouse", "dashboard", "k8s", "postgres", "s3", "schedule", "server")
 
 
 def steps() -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def test_the_lock_holds_the_extras_of_a_server(extra: str) -> None:
     for wanted in map(Requirement, PYPROJECT["project"]["optional-dependencies"][extra]):
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
     assert "setuptools" in pinned, "the build needs it"
-    assert not {"chdb", "moto", "pytest", "ray", "streamlit"} & set(pinned)
+    assert not {"chdb", "moto", "pytest", "ray"} & set(pinned)
 
 
 def test_the_lock_is_made_of_these_extras() -> None:
@@ -124,7 +124,7 @@ def test_it_starts_a_server_with_options_that_it_has() -> None:
         given = found.make_context(name, rest, parent=context).params
     assert given["host"] == "0.0.0.0"
     ports = [int(port) for port in told("EXPOSE")[0].split()]
-    assert ports == [given["port"], given["flight_port"]]
+    assert ports == [3000, given["port"], given["flight_port"]]  # 3000: the dashboard
 
 
 def test_its_health_check_asks_the_port_that_it_serves() -> None:

@@ -51,8 +51,9 @@ def manifests(path: Path) -> list[Manifest]:
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
-def of_kind(kind: str) -> Manifest:
-    (found,) = [m for path in FILES for m in manifests(path) if m["kind"] == kind]
+def of_kind(kind: str, *, dashboard: bool = False) -> Manifest:
+    paths = [path for path in FILES if (path.name == "dashboard.yaml") == dashboard]
+    (found,) = [m for path in paths for m in manifests(path) if m["kind"] == kind]
     return found
 
 
@@ -66,9 +67,14 @@ def gateway_pod() -> Manifest:
     return found
 
 
+def dashboard_pod() -> Manifest:
+    found: Manifest = of_kind("Deployment", dashboard=True)["spec"]["template"]["spec"]
+    return found
+
+
 def pods() -> list[Manifest]:
     cron = of_kind("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    return [gateway_pod(), cron, manifests(DESK)[0]["spec"]]
+    return [gateway_pod(), cron, manifests(DESK)[0]["spec"], dashboard_pod()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(K8S)))
@@ -139,9 +145,28 @@ def test_the_gateway_is_started_with_options_that_it_has() -> None:
     assert given["tls_key"] == f"{tls['mountPath']}/tls.key"
 
 
+def test_the_dashboard_is_started_with_options_that_it_has() -> None:
+    (container,) = dashboard_pod()["containers"]
+    name, *rest = container["args"]
+    with cli.make_context("mlrun", [name]) as context:
+        found = cli.get_command(context, name)
+        assert found is not None
+        given = found.make_context(name, rest, parent=context).params
+    assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
+    (service,) = of_kind("Service", dashboard=True)["spec"]["ports"]
+    assert service["port"] == given["port"]
+    labels = of_kind("Deployment", dashboard=True)["spec"]["template"]["metadata"]["labels"]
+    selector = of_kind("Service", dashboard=True)["spec"]["selector"]
+    assert selector.items() <= labels.items()
+
+
 def test_stores_are_settings_that_come_from_a_secret() -> None:
     known = {f"MLRUN_{f.name.upper()}" for f in fields(Settings)}
-    for pod in pods():
+    (dashboard,) = dashboard_pod()["containers"]
+    gateway = of_kind("Service")
+    url = f"https://{gateway['metadata']['name']}:{gateway['spec']['ports'][0]['port']}"
+    assert dashboard["env"] == [{"name": "MLRUN_DBPATH", "value": url}]
+    for pod in pods()[:3]:
         env = pod["containers"][0]["env"]
         assert {e["name"] for e in env} <= known
         assert all(set(e["valueFrom"]) == {"secretKeyRef"} for e in env)
@@ -199,7 +224,8 @@ def test_everything_that_selects_the_gateway_finds_it() -> None:
     ports = {p["name"]: p["containerPort"] for p in gateway_pod()["containers"][0]["ports"]}
     assert {p["targetPort"]: p["port"] for p in service["ports"]} == ports
     (rule,) = policy("gateway")["spec"]["ingress"]
-    assert {p["port"] for p in rule["ports"]} == set(ports.values())
+    pages = {p["containerPort"] for p in dashboard_pod()["containers"][0]["ports"]}
+    assert {p["port"] for p in rule["ports"]} == {*ports.values(), *pages}
     assert of_kind("PodDisruptionBudget")["spec"]["minAvailable"] < deployment["replicas"]
 
 
