@@ -14,14 +14,24 @@ import streamlit as st
 
 from mlrun.asking import answering
 from mlrun.config import settings
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, MlrunError
 from mlrun.gatewaystore import GatewayStore
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from mlrun.store import Store
 
-__all__ = ["NothingYet", "SignInWanted", "is_remote", "may", "sign_in", "sign_out", "store", "who"]
+__all__ = [
+    "NothingYet",
+    "SignInWanted",
+    "has_provider",
+    "is_remote",
+    "may",
+    "sign_in",
+    "sign_out",
+    "store",
+    "who",
+]
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _RANKS = {"viewer": 0, "editor": 1, "admin": 2}
@@ -58,24 +68,54 @@ def store() -> Store:
             "beyond this host the dashboard shows a gateway, which knows who may see what: start `mlrun server`, make "
             "keys with `mlrun keys create`, and set MLRUN_DBPATH to its URL"
         )
+    if token := _identity():
+        return sign_in(token)
     raise SignInWanted
 
 
-def sign_in(key: str) -> None:
-    """Take a key for this session.
+def sign_in(key: str) -> Store:
+    """Take a key, or the token of an OpenID provider, for this session.
 
     Raises:
         MlrunError: the gateway does not know it, or cannot be reached.
     """
+    if (
+        not key
+    ):  # the gateway's client would look for one that whoever started the dashboard has kept
+        raise ConfigError("a key is wanted")
     opened = GatewayStore(settings().dbpath, key=key)
-    st.session_state[_WHO] = opened.gateway.whoami()
+    try:
+        st.session_state[_WHO] = opened.gateway.whoami()
+    except MlrunError:
+        opened.close()
+        raise
     st.session_state[_STORE] = opened
+    return opened
 
 
 def sign_out() -> None:
     """Forget who this session is."""
+    if _STORE in st.session_state:
+        st.session_state[_STORE].close()
     for name in list(st.session_state):
         del st.session_state[name]
+    if _identity():
+        st.logout()
+
+
+def has_provider() -> bool:
+    """Whether an OpenID provider is set up, in Streamlit's `secrets.toml`."""
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False
+
+
+def _identity() -> str:
+    """Return what the OpenID provider says of who came; empty if nobody has signed in there."""
+    if not has_provider() or not st.user.is_logged_in:
+        return ""
+    return str(st.user.tokens["id"])
 
 
 def who() -> dict[str, Any]:

@@ -113,7 +113,9 @@ def _choose_project() -> None:
 
 
 def _sign_in() -> None:
-    """Ask for a key."""
+    """Ask for a key, or send to the OpenID provider."""
+    if session.has_provider():
+        st.button("Sign in with your organisation", type="primary", on_click=st.login)
     with st.container(width=420), st.form("sign-in"):
         st.subheader("Sign in", anchor=False)
         st.write(
