@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "draw", "forget_range", "grid"]
 
 POINTS = 1_000  # of a chart: more than it has pixels across
+_MOVING = 500  # while it is drawn anew with every point: still the least and greatest of every pixel or two
 PAGE = 12  # charts
 _WIDE = 3  # charts side by side
 
@@ -32,7 +33,9 @@ _WIDE = 3  # charts side by side
 class Grid:
     """How the charts of a room are asked for: read from the address, through its widgets."""
 
-    def __init__(self, keys: list[str], *, axes: tuple[str, ...] = tuple(AXES)) -> None:
+    def __init__(
+        self, keys: list[str], *, axes: tuple[str, ...] = tuple(AXES), live: bool = False
+    ) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             wanted = st.text_input(
                 "Metrics", key="keys", bind="query-params", width=260, live="0.3s",
@@ -49,6 +52,7 @@ class Grid:
         self.span: Span = span_of(address.number("from"), address.number("to"))
         self.keys = matching(keys, wanted or "")
         self.of = len(keys)
+        self.live = live
 
     def page(self) -> list[str]:
         """Return the keys of the page that is shown; the widget that turns it is drawn here."""
@@ -63,14 +67,15 @@ class Grid:
     def asked(self) -> dict[str, Any]:
         """Return the arguments of `mlrun.metrics` beside runs and keys."""
         start, end = (self.span.bound(self.axis, v) for v in (self.span.start, self.span.end))
-        return {"x": self.axis, "points": POINTS, "start": start, "end": end}
+        points = _MOVING if self.live else POINTS
+        return {"x": self.axis, "points": points, "start": start, "end": end}
 
 
 def draw(view: RunView) -> None:
     """Draw the room."""
     keys = view.summaries["key"].to_list()
     if keys:
-        chosen = Grid(keys)
+        chosen = Grid(keys, live=goes_on(view))
         page = chosen.page()
         question = (fingerprint(view), tuple(page), *chosen.asked().values())
         points = kept("points", question, lambda: _points(view.id, page, chosen))
