@@ -74,7 +74,7 @@ def draw(view: RunView) -> None:
         if st.button("Open the chosen run", disabled=not rows, key="_open_child", type="primary"):
             address.go("run", id=found["run_id"][rows[0]])
         if st.button("Compare them", key="_compare", icon=":material/stacked_line_chart:"):
-            address.go("compare", run=found["run_id"].to_list()[:50])
+            address.go("compare", id=found["run_id"].to_list()[:50])
         if found.height == _PAGE or address.number("row"):
             _turn(found.height)
 
