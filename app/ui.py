@@ -32,7 +32,8 @@ __all__ = ["start"]
 
 _SCRIPT = Path(__file__).with_name("dashboard.py")
 _WAIT = 60.0  # seconds for the server to come up
-_LIGHT = {"primaryColor": "#1d6fc4", "linkColor": "#1a63b0", "textColor": "#1b2530"}
+# captions are the text at 60 %: it is as dark as that needs
+_LIGHT = {"primaryColor": "#1a66b5", "linkColor": "#1a63b0", "textColor": "#0b131b"}
 _DARK = {"primaryColor": "#5aa7f0", "linkColor": "#7bb8f3", "textColor": "#e8edf2"}
 
 

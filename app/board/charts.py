@@ -135,7 +135,9 @@ def line_spec(
         "encoding": {"x": along, "color": _tone(color, names, colors, legend)},
         "config": framed(),
     }
-    if points > _MANY or small:
+    if (
+        points > _MANY or small or zoom
+    ):  # as SVG the dragged range would be a picture without a name
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     return spec
 

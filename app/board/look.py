@@ -35,6 +35,14 @@ _CSS = """
 .block-container, [data-testid="stMainBlockContainer"] { padding-top: 3.5rem; padding-bottom: 3rem; max-width: 1600px; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 [data-testid="stCode"] pre { max-height: 70vh; }
+[data-testid="stCode"] .token { color: light-dark(#0b131b, #e8edf2) !important; }
+[data-testid="stCode"] .token:is(.keyword, .function, .builtin) { color: light-dark(#1a5fab, #6cb2f5) !important; }
+[data-testid="stCode"] .token.string { color: light-dark(#0b6b2b, #5fce86) !important; }
+[data-testid="stCode"] .token:is(.number, .boolean) { color: light-dark(#0a6b5f, #4fd0bd) !important; }
+[data-testid="stCode"] .token.comment { color: light-dark(#5b6470, #a3acb8) !important; }
+[data-testid="stCaptionContainer"] code { color: inherit !important; }
+[data-testid="stMultiSelect"] span[data-tag] > * { color: light-dark(#ffffff, #0b131b); }
+:is(button[kind="primary"], button[kind="primaryFormSubmit"]) * { color: light-dark(#ffffff, #0b131b); }
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding-left: 0.75rem; padding-right: 0.75rem; }
 }
