@@ -89,7 +89,11 @@ class Gateway:
     def whoami(self) -> dict[str, Any]:
         """Return whom it takes this process for: `user`, `roles` by project ("" for all) and `scopes`."""
         me = json.loads(self.http.send("GET", f"{API}/me", again=True).body)
-        return {"user": me["name"], "roles": {"": me["server"], **me["roles"]}, "scopes": me["scopes"]}
+        return {
+            "user": me["name"],
+            "roles": {"": me["server"], **me["roles"]},
+            "scopes": me["scopes"],
+        }
 
     def ask(self, noun: str, /, **arguments: Any) -> Any:
         """Return the answer to a question: a frame, several by name, or what JSON can say."""

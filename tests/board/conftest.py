@@ -60,7 +60,8 @@ def shown(test: AppTest) -> str:
         "warning",
         "info",
     )
-    return "\n".join(str(e.value) for kind in kinds for e in test.get(kind))
+    found: list[Any] = [e for kind in kinds for e in test.get(kind)]
+    return "\n".join(str(e.value) for e in found)
 
 
 @pytest.fixture(scope="session")

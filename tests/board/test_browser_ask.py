@@ -23,7 +23,12 @@ def test_a_query_is_run_by_keyboard_charted_and_shared_and_an_artifact_is_promot
         run.log_html("page", "<script>parent.document.title = 'run'</script><p>stored words</p>")
         run.log_model("clf", body=b"m")
     dialogs: list[Any] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def heard(dialog: Any) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", heard)
     board = dashboard(open_store().url)
 
     page.goto(board.at("sql"))
