@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -35,12 +36,14 @@ PAGES = (
     ("run", "Run", ":material/show_chart:", "hidden"),
 )
 
+# a file: the browser would fetch an icon by name from another host
+_ICON = Path(__file__).with_name("icon.png")
 _ROOT = "start"  # a name that the page at the root has to have, and that nobody sees
 
 
 def main() -> None:
     """Draw the page that the address names, with everything around it."""
-    st.set_page_config(page_title="mlrun", page_icon=":material/insights:", layout="wide")
+    st.set_page_config(page_title="mlrun", page_icon=str(_ICON), layout="wide")
     dress()
     try:
         session.store()
