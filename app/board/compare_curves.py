@@ -12,7 +12,7 @@ from . import address, charts
 from .compare_lines import CROWDS, Wanted, drawn
 from .compare_points import AXES, Span, asked_points, key_limit, points_each
 from .compare_runs import DISTINCT
-from .recall import recall
+from .memory import kept
 from .states import empty
 from .vectorfile import svg
 from .words import plain
@@ -56,10 +56,9 @@ def _room(store: Store, found: Compared) -> None:
     _range(span)
     asked = (store.url, tuple(found.ids), tuple(keys), x, span)
     fresh = _LIVE_SECONDS / 2 if found.live else float("inf")
-    points = recall(
-        "compare_points", asked, lambda: asked_points(store, found.ids, keys, x, span),
-        lambda _: fresh,
-    )  # fmt: skip
+    points = kept(
+        "compare points", asked, fresh, lambda: asked_points(store, found.ids, keys, x, span)
+    )
     for key in keys:
         _chart(points.filter(points["key"] == key), key, found, x, wanted, span, logy=logy)
     _say(len(found.ids), len(keys), wanted)

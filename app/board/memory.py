@@ -19,21 +19,24 @@ T = TypeVar("T")
 _PLACE = "_kept"
 
 
-def kept(kind: str, question: Hashable, seconds: float, ask: Callable[[], T]) -> T:
+def kept(
+    kind: str, question: Hashable, seconds: float | Callable[[T], float], ask: Callable[[], T]
+) -> T:
     """Return the answer to a question, asked again if that was another one, or too long ago.
 
     Args:
         kind: names the place; the answer that was there is replaced.
         question: all that the answer depends on.
-        seconds: how old it may be.
+        seconds: how old it may be, or what says so of the answer.
         ask: asks.
     """
     places: dict[str, tuple[Any, float, Any]] = st.session_state.setdefault(_PLACE, {})
     now = time.monotonic()
     found = places.get(kind)
-    if found is not None and found[0] == question and now < found[1] + seconds:
+    if found is not None and found[0] == question:
         answer: T = found[2]
-        return answer
+        if now < found[1] + (seconds(answer) if callable(seconds) else seconds):
+            return answer
     answer = ask()
     places[kind] = (question, time.monotonic(), answer)
     return answer

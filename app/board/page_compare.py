@@ -13,7 +13,7 @@ from .compare_curves import curves
 from .compare_relations import relations
 from .compare_runs import compared
 from .compare_table import table
-from .recall import recall
+from .memory import kept
 from .states import empty
 from .words import plain
 
@@ -69,11 +69,12 @@ def _filter() -> str:
 
 def _found(store: Store, ids: list[str], where: str) -> Compared:
     project = address.text("project")
-    return recall(
-        "compare_runs", (store.url, tuple(ids), where, project),
-        lambda: compared(store, ids, where, project),
-        lambda found: _LIVE_SECONDS if found.live else _ENDED_SECONDS,
-    )  # fmt: skip
+
+    def fresh(found: Compared) -> float:
+        return _LIVE_SECONDS if found.live else _ENDED_SECONDS
+
+    question = (store.url, tuple(ids), where, project)
+    return kept("compared runs", question, fresh, lambda: compared(store, ids, where, project))
 
 
 def _nothing(ids: list[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +11,7 @@ import streamlit as st
 from . import address, plots, session
 from .compare_relations import coordinates_of, matters
 from .look import state_badge
-from .recall import recall
+from .memory import kept
 from .states import empty
 from .sweeps_jobs import best_so_far, job, jobs
 from .sweeps_progress import KINDS, kinds_of, progress
@@ -45,9 +46,7 @@ def draw() -> None:
 def _list(store: Store) -> None:
     st.title("Sweeps", anchor=False)
     project = address.text("project")
-    found = recall(
-        "sweeps", (store.url, project), lambda: jobs(store, project), lambda _: _LIST_SECONDS
-    )
+    found = kept("sweeps", (store.url, project), _LIST_SECONDS, lambda: jobs(store, project))
     if found.is_empty():
         empty("No sweeps yet", "A function and lists of values make one:", _HOW)
         return
@@ -66,21 +65,22 @@ def _list(store: Store) -> None:
 
 
 def _job(store: Store, run_id: str) -> None:
-    found = recall(
-        "sweep", (store.url, run_id), lambda: job(store, run_id),
-        lambda one: _LIVE_SECONDS / 2 if one.live else float("inf"),
-    )  # fmt: skip
+    found = _found(store, run_id)
     st.title(plain(found.view.name or found.view.id[-8:]), anchor=False)
     every = _LIVE_SECONDS if found.live else None
     st.fragment(_room, run_every=every)(store, found.view.id, live=found.live)
 
 
+def _found(store: Store, run_id: str) -> Job:
+    def fresh(one: Job) -> float:
+        return _LIVE_SECONDS / 2 if one.live else math.inf
+
+    return kept("sweep", (store.url, run_id), fresh, lambda: job(store, run_id))
+
+
 def _room(store: Store, run_id: str, *, live: bool) -> None:
     """Draw what changes while the job runs."""
-    found = recall(
-        "sweep", (store.url, run_id), lambda: job(store, run_id),
-        lambda one: _LIVE_SECONDS / 2 if one.live else float("inf"),
-    )  # fmt: skip
+    found = _found(store, run_id)
     if live and not found.live:
         st.rerun()
     _head(found)

@@ -57,11 +57,11 @@ def test_a_range_in_the_address_asks_for_its_points(opened: Callable[..., Any]) 
     _logged(1)
     page = opened("compare", keys=["loss"], **{"from": "0.5", "to": "2.5"})
     assert not page.exception
-    points = page.session_state["_recall_compare_points"][2]
+    points = page.session_state["_kept"]["compare points"][2]
     assert points["x"].to_list() == [0.0, 1.0, 2.0, 3.0]
     whole = next(b for b in page.button if b.label == "Whole range")
     whole.click().run()
-    assert page.session_state["_recall_compare_points"][2].height == 5
+    assert page.session_state["_kept"]["compare points"][2].height == 5
     page = opened("compare", keys=["loss"], **{"from": "9", "to": "x"})
     assert not page.exception
 
