@@ -49,7 +49,7 @@ setup: .venv/.dev ## make .venv with the locked tools and libraries that the tes
 
 .PHONY: test
 test: .venv/.dev ## run every test and every example in the documentation
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not soak' \
 	  --doctest-modules --doctest-glob='*.md' mlrun docs tests
 
 .PHONY: check
@@ -79,7 +79,8 @@ bench: .venv/.dev ## run every workload of bench/ and print the tables
 	$(BIN)/python -m bench
 
 .PHONY: soak
-soak: .venv/.dev ## kill writers at random moments, for as long as SOAK_SECONDS says
+soak: .venv/.dev ## run the tests that cost most, then kill writers at random moments for SOAK_SECONDS
+	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m bench.soak
 
 ##@ Tidy

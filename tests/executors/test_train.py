@@ -50,6 +50,7 @@ def fails_on_one() -> None:
     time.sleep(600)
 
 
+@pytest.mark.soak  # as test_a_run_whose_rank_fails_says_which
 def test_a_rank_that_fails_ends_all_of_them(executor: Any) -> None:
     job = executor.submit(fails_on_one, needs=TWO)
     with pytest.raises(JobError, match="only here") as raised:

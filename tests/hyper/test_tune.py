@@ -104,8 +104,10 @@ def test_asha_gives_up_what_is_not_worth_going_on_and_says_so(
     ("scheduler", "tune"),
     [
         ("hyperband", {"max_t": 4, "reduction_factor": 2}),
-        ("median", {"grace_period": 1, "min_samples_required": 2}),
-        ("fifo", {}),
+        pytest.param(
+            "median", {"grace_period": 1, "min_samples_required": 2}, marks=pytest.mark.soak
+        ),
+        pytest.param("fifo", {}, marks=pytest.mark.soak),
     ],
 )
 def test_other_schedulers_come_to_their_end(
