@@ -189,7 +189,7 @@ def test_logs_are_cut_to_the_last_lines_and_by_time() -> None:
         assert mlrun.logs(run.id, start=since, tail=1)["line"].to_list() == ["line 9"]
     with pytest.raises(QueryError, match="tail must be"):
         mlrun.logs(run.id, tail=-1)
-    with pytest.raises(QueryError, match="start must be"):
+    with pytest.raises(QueryError, match="start"):
         mlrun.logs(run.id, start="yesterday")  # type: ignore[arg-type]
 
 

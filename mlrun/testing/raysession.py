@@ -33,6 +33,9 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),  # for what workers install
         # Ray gives way to everything else on the host, here to the other tests: its own would take minutes
         "RAY_worker_niceness": "0",
+        # a worker costs a second of a core to start: keep those that wait for the next test
+        "RAY_idle_worker_killing_time_threshold_ms": "20000",
+        "RAY_num_workers_soft_limit": "6",
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

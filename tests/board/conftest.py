@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+import streamlit.logger
 from streamlit.testing.v1 import AppTest
 
 from mlrun.app.board import session
@@ -30,6 +32,19 @@ from mlrun.app.board import address
 address.go = lambda page, **given: __import__("streamlit").session_state.update(_went=(page, given))
 open_page({page!r})()
 """
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """Take back what Streamlit does to the loggers of servers: other tests of this process start some."""
+    yield
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "websockets"):
+        found = logging.getLogger(name)
+        if name in streamlit.logger._loggers:
+            del streamlit.logger._loggers[name]
+            found.removeHandler(vars(found).pop("streamlit_console_handler"))
+            found.propagate = True
+            found.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
@@ -64,9 +79,9 @@ def shown(test: AppTest) -> str:
     return "\n".join(str(e.value) for e in found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return a headless Chromium."""
+    """Return a headless Chromium, for one module: while it is open an event loop runs, which other tests cannot use."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here")
     from playwright.sync_api import sync_playwright

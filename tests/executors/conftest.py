@@ -8,12 +8,20 @@ from mlrun.testing.raysession import ray_session
 
 __all__ = ["ray_session"]
 
-# The loop of `map` is one for all executors, and with `ray-job` every item is a process that imports Ray.
-_COSTLY = (
-    "test_closing_a_map_cancels_what_is_in_flight",
-    "test_map_draws_items_only_when_there_is_room",
-    "test_map_goes_on_behind_an_error",
-    "test_more_calls_than_slots_wait_for_their_turn",
+# With `ray-job` every call is a process that imports Ray. What is tested of it beside each change is what it does in a
+# way of its own; the rest of the law is what the loops that all executors share make of that.
+_OWN = (
+    "test_a_call_gives_its_value",
+    "test_a_killed_worker_loses_its_call_alone",
+    "test_a_missing_requirement_fails_as_this_job",
+    "test_a_result_that_cannot_be_carried_is_an_error_that_says_so",
+    "test_an_exception_comes_with_its_traceback",
+    "test_cancel_before_it_began",
+    "test_cancel_ends_native_code_that_sleeps",
+    "test_code_comes_along",
+    "test_logs_follow_until_the_end",
+    "test_map_gives_every_index_once",
+    "test_secrets_are_read_where_the_work_runs",
 )
 
 
@@ -21,5 +29,5 @@ _COSTLY = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to `make soak` what costs most and is tested with the other executors."""
     for item in items:
-        if "test_ray_job.py" in item.nodeid and item.name.startswith(_COSTLY):
+        if "test_ray_job.py::TestCalls" in item.nodeid and not item.name.startswith(_OWN):
             item.add_marker(pytest.mark.soak)

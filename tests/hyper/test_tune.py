@@ -100,14 +100,13 @@ def test_asha_gives_up_what_is_not_worth_going_on_and_says_so(
     assert view.results["best_iteration"] in finished["iteration"].to_list()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("scheduler", "tune"),
     [
         ("hyperband", {"max_t": 4, "reduction_factor": 2}),
-        pytest.param(
-            "median", {"grace_period": 1, "min_samples_required": 2}, marks=pytest.mark.soak
-        ),
-        pytest.param("fifo", {}, marks=pytest.mark.soak),
+        ("median", {"grace_period": 1, "min_samples_required": 2}),
+        ("fifo", {}),
     ],
 )
 def test_other_schedulers_come_to_their_end(
@@ -122,6 +121,7 @@ def test_other_schedulers_come_to_their_end(
     assert view.results["best_iteration"] >= 1
 
 
+@pytest.mark.soak
 def test_population_based_training_hands_checkpoints_on(sweep: Start, ray_session: Any) -> None:
     def handler(context: Any, x: float) -> None:
         import json
@@ -164,6 +164,7 @@ def test_optuna_searches(sweep: Start, ray_session: Any) -> None:
     assert set(view.iterations["state"]) == {"completed"}
 
 
+@pytest.mark.soak
 def test_results_do_where_no_metric_is_logged(sweep: Start, ray_session: Any) -> None:
     def handler(x: float) -> float:
         return -((x - 0.5) ** 2)

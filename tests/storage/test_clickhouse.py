@@ -79,6 +79,7 @@ def stored(handle: Any) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.soak  # the same engine behind a server keeps the same law above
 def test_the_law_holds_for_the_engine_in_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
