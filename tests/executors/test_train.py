@@ -37,6 +37,7 @@ def where() -> tuple[str, str]:
     return os.environ["RANK"], os.environ["WORLD_SIZE"]
 
 
+@pytest.mark.soak
 def test_rank_0_gives_the_value_and_the_log(executor: Any) -> None:
     job = executor.submit(where, needs=TWO)
     assert job.result(120) == ("0", "2")
@@ -73,6 +74,7 @@ def test_a_rank_that_is_killed_loses_the_call(executor: Any) -> None:
     assert executor.submit(calls.add, 1).result(60) == 2
 
 
+@pytest.mark.soak
 def test_cancel_ends_every_rank(executor: Any, tmp_path: Path) -> None:
     def work() -> None:
         calls.sleep_while_ticking(str(tmp_path / os.environ["RANK"]))
