@@ -48,7 +48,7 @@ setup: .venv/.dev ## make .venv with the locked tools and libraries that the tes
 	@echo '$(BIN)/python is ready'
 
 .PHONY: test
-test: .venv/.dev ## run every test and every example in the documentation
+test: .venv/.dev ## run the tests, but for those of soak, and every example in the documentation
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not soak' \
 	  --doctest-modules --doctest-glob='*.md' mlrun docs tests
 

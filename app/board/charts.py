@@ -15,7 +15,7 @@ import streamlit as st
 from .look import COLORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["GREY", "Axis", "framed", "line_spec", "lines"]
 
@@ -77,7 +77,6 @@ def line_spec(
     names: list[str] | None = None,
     colors: Sequence[str] = COLORS,
     raw: str = "",
-    band: tuple[str, str] | None = None,
     bands: Sequence[tuple[str, str]] = (),
     faint: str = "",
     height: int = 300,
@@ -95,8 +94,7 @@ def line_spec(
         names: the lines in the order of their colours; default as they come.
         colors: of the lines, in the order of `names`.
         raw: column drawn faintly behind, for instance what `y` was before smoothing.
-        band: columns between which a band is drawn, for instance the mean less and plus its deviation.
-        bands: several of them, the widest first.
+        bands: pairs of columns between which a band is drawn, the widest first: the mean less and plus its deviation.
         faint: boolean column; lines where it is true are drawn thin and grey, without a name.
         height: pixels.
         zoom: whether dragging chooses a range of x.
@@ -105,20 +103,7 @@ def line_spec(
     """
     along, up = x.encoding(), y.encoding()
     shown: list[dict[str, Any]] = [{"filter": f"!datum['{faint}']"}] if faint else []
-    layers: list[dict[str, Any]] = []
-    for low, high in (*((band,) if band else ()), *bands):
-        ends = {"y": {**up, "field": low}, "y2": {"field": high}}
-        there = [{"filter": f"isValid(datum['{low}'])"}]
-        layers.append({"mark": _BAND, "encoding": ends, "transform": there})
-    if faint:
-        one = {"y": up, "detail": {"field": color}, "color": {"value": GREY}}
-        grey = {**_LINE, "opacity": 0.35, "strokeWidth": 1, "tooltip": False}
-        only = [{"filter": f"datum['{faint}']"}]
-        layers.append({"mark": grey, "encoding": one, "transform": only})
-    if raw:
-        behind = {**_LINE, "opacity": 0.25, "strokeWidth": 1, "tooltip": False}
-        up_raw = {"y": {**up, "field": raw}}
-        layers.append({"mark": behind, "encoding": up_raw, "transform": shown})
+    layers = [*_behind(up, color, bands, faint, raw, shown)]
     told = _told(x, y, color)
     line = {**_LINE, "point": {"size": 14}} if 0 < points <= 60 else _LINE
     main: dict[str, Any] = {"mark": line, "encoding": {"y": up, "tooltip": told[:1]}}
@@ -135,11 +120,32 @@ def line_spec(
         "encoding": {"x": along, "color": _tone(color, names, colors, legend)},
         "config": framed(),
     }
-    if (
-        points > _MANY or small or zoom
-    ):  # as SVG the dragged range would be a picture without a name
+    # as SVG the dragged range would be a picture without a name
+    if points > _MANY or small or zoom:
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     return spec
+
+
+def _behind(
+    up: dict[str, Any],
+    color: str,
+    bands: Sequence[tuple[str, str]],
+    faint: str,
+    raw: str,
+    shown: list[dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """Yield the layers behind the lines: bands, grey lines, what the values were before smoothing."""
+    for low, high in bands:
+        ends = {"y": {**up, "field": low}, "y2": {"field": high}}
+        there = [{"filter": f"isValid(datum['{low}'])"}]
+        yield {"mark": _BAND, "encoding": ends, "transform": there}
+    if faint:
+        one = {"y": up, "detail": {"field": color}, "color": {"value": GREY}}
+        grey = {**_LINE, "opacity": 0.35, "strokeWidth": 1, "tooltip": False}
+        yield {"mark": grey, "encoding": one, "transform": [{"filter": f"datum['{faint}']"}]}
+    if raw:
+        pale = {**_LINE, "opacity": 0.25, "strokeWidth": 1, "tooltip": False}
+        yield {"mark": pale, "encoding": {"y": {**up, "field": raw}}, "transform": shown}
 
 
 def framed() -> dict[str, Any]:

@@ -54,8 +54,7 @@ class Drawn:
     @property
     def bands(self) -> list[tuple[str, str]]:
         """The pairs of columns between which is filled."""
-        band = self.look.get("band")
-        return [band] if band else list(self.look.get("bands", ()))
+        return list(self.look.get("bands", ()))
 
 
 def drawn(curves: pl.DataFrame, found: Compared, wanted: Wanted) -> Drawn:
@@ -88,7 +87,7 @@ def _groups(rows: pl.DataFrame, found: Compared, wanted: Wanted) -> Drawn:
     frame = banded(rows, labels, grid)
     names = list(dict.fromkeys(sorted(labels.values(), key=_in_order)))
     colors = [COLORS[n % len(COLORS)] for n in range(len(names))]
-    return Drawn(frame, names, colors, {"band": ("low", "high")})
+    return Drawn(frame, names, colors, {"bands": [("low", "high")]})
 
 
 def _crowd(

@@ -84,7 +84,7 @@ def _long_series(
 ) -> tuple[list[tuple[str, str, int, int]], dict[tuple[str, str], int]]:
     """Return the series to read through rollups: run, key, rows in range (about), rows of the least part.
 
-    And how many rows in range the rollups tell of, by run and key.
+    And how many rows the rollups tell of, by run and key, where these are more than a short part has.
     """
     assert query.points is not None
     if sight.rollups is None or query.axis == "metric" or not query.run_ids:
@@ -93,15 +93,19 @@ def _long_series(
     columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
     enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
-    out, told = [], {}
-    for of in parts.partition_by("run_id", "key"):
-        counts = of["count"]
+    total = parts.group_by("run_id", "key").agg(pl.col("count").sum().alias("total"))
+    # of short parts rollups hold nothing, and nothing is removed of them
+    told = {
+        (run_id, key): count
+        for run_id, key, count in total.filter(pl.col("total") > block_rows(0)).iter_rows()
+    }
+    out = []
+    long = total.filter(pl.col("total") >= enough)
+    for of in parts.join(long, on=["run_id", "key"], how="semi").partition_by("run_id", "key"):
         run_id, key = of["run_id"][0], of["key"][0]
-        told[run_id, key] = int(counts.sum())
-        if counts.sum() >= enough:
-            rows = _rows_in(of, _range(sight, query, run_id))
-            if rows >= enough:
-                out.append((run_id, key, rows, int(counts.min())))  # type: ignore[arg-type]
+        rows = _rows_in(of, _range(sight, query, run_id))
+        if rows >= enough:
+            out.append((run_id, key, rows, min(of["count"].to_list())))
     return sorted(out), told
 
 
@@ -109,11 +113,10 @@ def _without_rows(
     sight: Sight, query: PointQuery, told: dict[tuple[str, str], int], parts: list[pl.DataFrame]
 ) -> list[pl.DataFrame]:
     """Return what rollups tell of series whose rows have gone, because a policy says so."""
+    if not told:
+        return []
     found = {pair for part in parts for pair in part.select("run_id", "key").unique().iter_rows()}
-    # of short parts rollups hold nothing, and nothing is removed of them
-    gone = sorted(
-        pair for pair, count in told.items() if pair not in found and count > block_rows(0)
-    )
+    gone = sorted(told.keys() - found)
     return [_chart_long(sight, query, *pair, 1, told[pair], None) for pair in gone]
 
 

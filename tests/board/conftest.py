@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+import streamlit
 import streamlit.logger
 from streamlit.testing.v1 import AppTest
 
-from mlrun.app.board import session
+from mlrun.app.board import address, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +29,6 @@ _QUIET = [
 ]  # fmt: skip
 _SHELL = """
 from mlrun.app.board.shell import open_page
-from mlrun.app.board import address
-address.go = lambda page, **given: __import__("streamlit").session_state.update(_went=(page, given))
 open_page({page!r})()
 """
 
@@ -47,6 +46,11 @@ def loggers_as_they_were() -> Iterator[None]:
             found.setLevel(logging.NOTSET)
 
 
+def _noted(page: str, **given: Any) -> None:
+    """Note where a page went, instead of going there."""
+    streamlit.session_state["_went"] = (page, given)
+
+
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Draw one page, as the shell would, with parameters in its address; the page it went to is `_went`."""
@@ -56,6 +60,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         for name, value in parameters.items():
             test.query_params[name] = value
         monkeypatch.setattr(session, "_alone", lambda: True)
+        monkeypatch.setattr(address, "go", _noted)
         return test.run()
 
     return draw

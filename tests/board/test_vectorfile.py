@@ -40,9 +40,15 @@ def test_bands_logarithms_times_and_nothing_at_all_can_be_drawn(log: tuple[bool,
         "series": [HOSTILE] * 3, "x": [0, 1, 2], "y": [0.0, 1.0, 100.0],
         "low": [-1.0, 0.5, 50], "high": [1.0, 2, None],
     })  # fmt: skip
-    _file(frame, log=log, bands=[("low", "high")])
-    _file(frame, log=log, time=True)
-    _file(frame.clear(), log=log, bands=[("low", "high")])
+    drawn = [
+        _file(frame, log=log, bands=[("low", "high")]),
+        _file(frame, log=log, time=True),
+        _file(frame.clear(), log=log, bands=[("low", "high")]),
+    ]
+    strokes = [[e for e in file.iter() if e.get("stroke-width") == "1.6"] for file in drawn]
+    assert [any(e.get("d") for e in lines) for lines in strokes] == [True, True, False]
+    values = [v for file in drawn for e in file.iter() for v in e.attrib.values()]
+    assert not [v for v in values if "nan" in v or "inf" in v]
 
 
 @pytest.mark.parametrize("ends", [(0, 1), (-3e-9, 4e-9), (1e300, 1.7e308), (5, 5.0000001), (1, 1)])
