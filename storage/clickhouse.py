@@ -98,8 +98,9 @@ class ClickHouseView:
 class ClickHouseSeries:
     """A database of ClickHouse, on a server or in this process.
 
-    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeleteRuns, CanRollUp, CanMigrate, CanCheck. What an
-    append has returned from is on the server's disk (`fsync=0` in the URL leaves that to its operating system).
+    Meets the law of `mlrun.contracts.Series`, and CanCompact, CanDeletePoints, CanDeleteRuns, CanRollUp, CanMigrate,
+    CanCheck. What an append has returned from is on the server's disk (`fsync=0` in the URL leaves that to its
+    operating system).
 
     Args:
         url: `clickhouse://[user[:password]@]host[:port]/database[?secure=1]`, or `clickhouse+chdb:///folder` for the
@@ -192,6 +193,12 @@ class ClickHouseSeries:
         from .clickhouse_compact import delete_runs
 
         return delete_runs(self._log(table), run_ids)
+
+    def delete_points(self, table: Table, where: PointFilter) -> int:
+        """Delete all rows that match; returns how many. Their bytes go with a later `compact`."""
+        from .clickhouse_compact import delete_points
+
+        return delete_points(self._log(table), where)
 
     def roll_up(self, *, least: int = 250_000) -> int:
         """Make rollups of the points that were appended without; does nothing while fewer than `least` wait.

@@ -13,34 +13,45 @@ from mlrun.contracts import PointFilter
 
 from .clickhouse_log import State
 from .clickhouse_rollups import behind
-from .clickhouse_scan import SAFE_SECONDS, Clauses, count
-from .clickhouse_schema import COMMIT, DATA, FREED, GONE, MARK
+from .clickhouse_scan import SAFE_SECONDS, Clauses, count, cut_text
+from .clickhouse_schema import COMMIT, CUT, DATA, FREED, GONE, MARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .clickhouse_log import Line, TableLog
 
-__all__ = ["compact", "delete_runs"]
+__all__ = ["compact", "delete_points", "delete_runs"]
 
 _LONG_LOG = 2_000  # lines that are worth a mutation to be rid of
 
 
 def delete_runs(log: TableLog, run_ids: Sequence[str]) -> int:
     """Hide all rows of these runs from now on; returns how many there are."""
+    where = PointFilter(run_ids=tuple(dict.fromkeys(run_ids)))
+    return _hide(log, where, GONE, where.run_ids or ())
+
+
+def delete_points(log: TableLog, where: PointFilter) -> int:
+    """Hide all rows that match from now on; returns how many there are."""
+    return _hide(log, where, CUT, () if () in (where.run_ids, where.keys) else (cut_text(where),))
+
+
+def _hide(log: TableLog, where: PointFilter, kind: int, names: Sequence[str]) -> int:
+    """Add a log line of this kind for each name, if there are rows that match."""
     found = 0
 
     def make(state: State) -> tuple[Any, list[Line]] | None:
         nonlocal found
         clauses = Clauses()
-        clauses.add_sight(log, state, run_ids)
-        clauses.add_filter(PointFilter(run_ids=tuple(run_ids)), log.table)
+        clauses.add_sight(log, state, where.run_ids)
+        clauses.add_filter(where, log.table)
         found = count(log, state, clauses)
         when = _now(log)
-        lines = [(GONE, run_id, when) for run_id in dict.fromkeys(run_ids)]
+        lines = [(kind, word, when) for word in names]
         return (empty_table(log.table.schema), lines) if found else None
 
-    if run_ids and log.state().made:
+    if names and log.state().made:
         log.commit(make)
     return found
 
@@ -83,26 +94,30 @@ def _parts(log: TableLog) -> set[str]:
 
 
 def _free(log: TableLog, before: int) -> None:
-    """Free rows of runs that were deleted before an instant, in microseconds."""
+    """Free rows that were deleted before an instant, in microseconds."""
     lines = log.client.rows(
-        f"SELECT mlrun_name AS name, mlrun_commit AS commit, mlrun_number AS at FROM {log.name} "
-        f"WHERE mlrun_kind = {GONE} ORDER BY commit"
+        f"SELECT mlrun_kind AS kind, mlrun_name AS name, mlrun_commit AS commit, mlrun_number AS at FROM {log.name} "
+        f"WHERE mlrun_kind IN ({GONE}, {CUT}) ORDER BY commit"
     )
-    recent = [commit for _, commit, at in lines if at > before]
-    due = [(word, commit) for word, commit, _ in lines if not recent or commit < min(recent)]
+    recent = [commit for *_, commit, at in lines if at > before]
+    due = [line for line in lines if not recent or line[2] < min(recent)]
     if not due:
         return
-    upto = due[-1][1]
+    upto = due[-1][2]
     log.commit(lambda _: (empty_table(log.table.schema), [(FREED, "", upto)]))
-    gone = dict(due)  # ascending: the last deletion of a run counts
+    # ascending: the last deletion counts
+    gone, cuts = ({n: c for k, n, c, _ in due if k == kind} for kind in (GONE, CUT))
+    stays = Clauses()
+    stays.add_gone(gone)
+    stays.add_cuts(cuts, log.table)
     log.client.command(
-        f"ALTER TABLE {log.name} DELETE WHERE mlrun_kind = {DATA} AND "
-        "mlrun_commit <= transform(run_id, {gone:Array(String)}, {gone_at:Array(UInt64)}, toUInt64(0))",
-        {"gone": list(gone), "gone_at": list(gone.values())},
+        f"ALTER TABLE {log.name} DELETE WHERE mlrun_kind = {DATA} AND NOT ({stays.sql()})",
+        stays.params,
         mutations_sync=2,
     )
     # only when no row of theirs is left anywhere: else those would come back
-    _drop_lines(log, GONE, upto)
+    for kind in (GONE, CUT):
+        _drop_lines(log, kind, upto)
 
 
 def _shorten(log: TableLog, rolled: Mapping[str, int] | None) -> None:

@@ -22,7 +22,7 @@ from mlrun.errors import StoreError
 from mlrun.ids import uuid7
 
 from .clickhouse_client import Absent, Disconnected
-from .clickhouse_schema import COMMIT, DATA, GONE, HIDDEN, MARK, create, open_version, struct
+from .clickhouse_schema import COMMIT, CUT, DATA, GONE, HIDDEN, MARK, create, open_version, struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +51,7 @@ class State:
         commit: the newest; 0 for a table without any.
         marks: of every journal writer.
         gone: deleted runs, and the commit that deleted them.
+        cuts: filters whose rows were deleted, as JSON, and the commit that deleted them.
         made: whether the table is there.
         looked: when it was so, by this process's clock.
     """
@@ -58,6 +59,7 @@ class State:
     commit: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
     gone: Mapping[str, int] = field(default_factory=dict)
+    cuts: Mapping[str, int] = field(default_factory=dict)
     made: bool = False
     looked: float = 0.0
 
@@ -190,14 +192,16 @@ class TableLog:
 def _advanced(known: State, found: list[tuple[Any, ...]], looked: float) -> State:
     if not found:
         return replace(known, made=True, looked=looked)
-    marks, gone = dict(known.marks), dict(known.gone)
+    marks, gone, cuts = dict(known.marks), dict(known.gone), dict(known.cuts)
     for kind, word, number, commit in found:
         if kind == MARK:
             marks[word] = max(marks.get(word, 0), number)
         elif kind == GONE:
             gone[word] = max(gone.get(word, 0), commit)
+        elif kind == CUT:
+            cuts[word] = max(cuts.get(word, 0), commit)
     newest = max(commit for _, _, _, commit in found)
-    return State(max(known.commit, newest), marks, gone, made=True, looked=looked)
+    return State(max(known.commit, newest), marks, gone, cuts, made=True, looked=looked)
 
 
 def _block(table: Table, number: int, rows: pa.Table, lines: list[Line]) -> pa.Table:

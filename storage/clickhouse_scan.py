@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from mlrun.contracts import PointFilter
 from mlrun.errors import QueryError
 
 from .clickhouse_client import name
 from .clickhouse_schema import DATA, FREED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from mlrun.contracts import PointFilter
     from mlrun.tables import Table
 
     from .clickhouse_log import State, TableLog
 
-__all__ = ["SAFE_SECONDS", "Clauses", "count", "read"]
+__all__ = ["SAFE_SECONDS", "Clauses", "count", "cut_text", "read"]
 
 SAFE_SECONDS = 60.0
 _HASTE = 10.0  # from the look to the start of the query, at most
@@ -82,6 +84,37 @@ class Clauses:
                     _known(column, table)
                     self.add_bound(column, sign, value, instant=kind == "time")
 
+    def add_gone(self, gone: Mapping[str, int]) -> None:
+        """Leave out rows of runs up to a commit."""
+        if gone:
+            self.add(
+                "mlrun_commit > transform(run_id, {gone:Array(String)}, {gone_at:Array(UInt64)}, toUInt64(0))",
+                gone=list(gone),
+                gone_at=list(gone.values()),
+            )
+
+    def add_cuts(
+        self, cuts: Mapping[str, int], table: Table, run_ids: Sequence[str] | None = None
+    ) -> None:
+        """Leave out rows up to a commit that match a filter, for each of some (see `cut_text`).
+
+        Args:
+            cuts: filter to commit.
+            table: whose rows.
+            run_ids: only rows of these runs can match in any case; None for all.
+        """
+        for text, commit in cuts.items():
+            inner = Clauses()
+            inner.params = self.params  # one namespace
+            where = _cut(text)
+            if run_ids is not None and where.run_ids is not None:
+                where = replace(where, run_ids=tuple(set(where.run_ids) & set(run_ids)))
+            inner.add_filter(where, table)
+            if not inner.nothing:
+                word = f"cut_{len(self.params)}"
+                inner.add(f"mlrun_commit <= {{{word}:UInt64}}", **{word: commit})
+                self.add(f"NOT ({inner.sql()})")
+
     def add_sight(self, log: TableLog, state: State, run_ids: Sequence[str] | None = None) -> None:
         """Show data rows up to a commit and not deleted by then; raise if some of them were freed meanwhile.
 
@@ -91,12 +124,8 @@ class Clauses:
         gone = state.gone
         if run_ids is not None:
             gone = {r: gone[r] for r in run_ids if r in gone}
-        if gone:
-            self.add(
-                "mlrun_commit > transform(run_id, {gone:Array(String)}, {gone_at:Array(UInt64)}, toUInt64(0))",
-                gone=list(gone),
-                gone_at=list(gone.values()),
-            )
+        self.add_gone(gone)
+        self.add_cuts(state.cuts, log.table, run_ids)
         if time.monotonic() - state.looked > SAFE_SECONDS - _HASTE:
             self.add(
                 f"throwIf((SELECT max(mlrun_number) FROM {log.name} WHERE mlrun_kind = {FREED}) > {{upto:UInt64}}) = 0"
@@ -133,6 +162,17 @@ def count(log: TableLog, state: State, clauses: Clauses) -> int:
     sql = f"SELECT toInt64(count()) AS number FROM {log.name} WHERE {clauses.sql()}"
     [(number,)] = log.client.rows(sql, clauses.params)
     return int(number)
+
+
+def cut_text(where: PointFilter) -> str:
+    """Return a filter as the log holds it."""
+    return json.dumps(astuple(where))
+
+
+def _cut(text: str) -> PointFilter:
+    run_ids, keys, steps, times, levels = json.loads(text)
+    some = [None if v is None else tuple(v) for v in (run_ids, keys, levels)]
+    return PointFilter(some[0], some[1], tuple(steps), tuple(times), some[2])
 
 
 def _typed(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -10,6 +10,7 @@ that it did, are rows of one insert, which is one block and becomes one part: it
 | MARK | a journal writer's high-water mark | the writer | the mark |
 | GONE | rows of a run in earlier commits are deleted | the run | when, in microseconds |
 | FREED | rows deleted up to a commit are being freed | | the commit |
+| CUT | rows in earlier commits that match a filter are deleted | the filter, as JSON | when, in microseconds |
 
 `mlrun_commit` numbers the commits of a table. The number is the insert's deduplication token too, so that of two that
 claim the same number one is stored: the table keeps the last `WINDOW` tokens.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMIT",
+    "CUT",
     "DATA",
     "FREED",
     "GONE",
@@ -50,7 +52,7 @@ __all__ = [
 
 VERSION = 1
 WINDOW = 10_000
-DATA, COMMIT, MARK, GONE, FREED = range(5)
+DATA, COMMIT, MARK, GONE, FREED, CUT = range(6)
 HIDDEN = {
     "mlrun_kind": "UInt8",
     "mlrun_commit": "UInt64",

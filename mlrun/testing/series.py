@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from mlrun.contracts import CanCompact, CanDeleteRuns, PointFilter
+from mlrun.contracts import CanCompact, CanDeletePoints, CanDeleteRuns, PointFilter
 from mlrun.errors import SchemaMismatch, StoreClosed
 from mlrun.registry import storage_class
 from mlrun.tables import LOGS, METRICS, Table
@@ -340,6 +340,33 @@ class SeriesConformance(SeriesFilters):
         view = series.snapshot(table)
         assert rows_of(view.scan()) == rows_of(kept)
         assert view.marks() == {"w": 2}
+
+    def test_some_series_of_a_run_are_deleted_and_the_rest_stays(self, series: Any) -> None:
+        if not _can(series, CanDeletePoints):
+            pytest.skip("no deletion of points")
+        rows = pl.DataFrame(sample(METRICS, 900, seed=1))
+        series.append(METRICS, rows.to_arrow(), marks={"w": 1})
+        keys = rows["key"].unique().sort().to_list()
+        first = PointFilter(run_ids=("run-1", "run-2", "unknown"), keys=(keys[0], "'; --"))
+        hit = pl.col("run_id").is_in(["run-1", "run-2"]) & (pl.col("key") == keys[0])
+        old = series.snapshot(METRICS)
+        assert series.delete_points(METRICS, first) == rows.filter(hit).height > 0
+        assert series.delete_points(METRICS, first) == 0
+        assert series.delete_points(METRICS, PointFilter(run_ids=())) == 0
+        second = PointFilter(run_ids=("run-3",), steps=(None, 300))
+        low = (pl.col("run_id") == "run-3") & (pl.col("step") <= 300)
+        assert series.delete_points(METRICS, second) == rows.filter(low).height > 0
+        kept = rows.filter(~hit & ~low)
+        view = series.snapshot(METRICS)
+        assert rows_of(view.scan()) == rows_of(kept)
+        assert rows_of(old.scan()) == rows_of(rows)
+        for run_ids in (("run-1",), ("run-3", "run-0")):
+            found = view.scan(PointFilter(run_ids=run_ids)).read_all()
+            assert rows_of(found) == rows_of(kept.filter(pl.col("run_id").is_in(run_ids)))
+        assert series.append(METRICS, rows.filter(hit).to_arrow(), marks={"w": 2})  # may come again
+        if _can(series, CanCompact):
+            series.compact(METRICS, keep_hours=0)
+        assert rows_of(series.snapshot(METRICS).scan()) == rows_of(rows.filter(~low))
 
 
 def _can(store: Any, ability: type) -> bool:

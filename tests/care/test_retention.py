@@ -106,6 +106,21 @@ def test_also_in_clickhouse_and_what_its_own_time_limit_took_is_not_lost(
 
 @pytest.mark.clickhouse
 @pytest.mark.xdist_group("clickhouse")
+def test_one_short_series_does_not_hold_the_others_back_in_clickhouse(
+    tmp_path: Path, clickhouse_url: str
+) -> None:
+    store = Store(tmp_path / "store", series=clickhouse_url)
+    run_id = old_run(store)
+    set_policy(store, "p", raw_days=30)
+    assert mlrun.compact(store=store)["points_expired"] == STEPS
+    check_points_gone(store, run_id)
+    assert mlrun.metrics(run_id, keys=["acc"], store=store).height == 20
+    assert mlrun.compact(store=store)["points_expired"] == 0
+    store.close()
+
+
+@pytest.mark.clickhouse
+@pytest.mark.xdist_group("clickhouse")
 def test_points_that_the_database_let_go_by_their_age_are_not_lost(
     tmp_path: Path, clickhouse_url: str
 ) -> None:
