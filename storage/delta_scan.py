@@ -17,9 +17,11 @@ from mlrun.arrowmemory import arrow_of, numpy_of
 from mlrun.errors import CorruptStore, QueryError, SnapshotExpired
 
 from .delta_files import Bounds, DataFile, group_bounds, stats_columns
+from .delta_sift import sifted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import IO
 
     from numpy.typing import NDArray
 
@@ -32,6 +34,9 @@ __all__ = ["Predicate", "open_file", "scan_files"]
 
 _BATCH_ROWS = 1 << 20  # rows decoded at once
 _FEW_ROWS = 50_000
+_SIFTED_ROWS = (
+    200_000  # so many rows of which some may match are left to a reader that decodes fewer
+)
 _FOOTERS = 512  # files are immutable, so their footers are kept
 
 
@@ -142,14 +147,38 @@ def scan_files(
         CorruptStore: a file cannot be read.
     """
     wanted = [f for f in files if where.may_hold(f.bounds)]
-    opened = [(f, open_file(folder, f, table)) for f in wanted]
-    for file, (reader, groups) in opened:
+    opened = [(f, *open_file(folder, f, table)) for f in wanted]
+    sieved = [_for_sifting(folder, *one, where) for one in opened]
+    for (file, reader, groups), handle in zip(opened, sieved, strict=True):
         try:
-            yield from _scan_file(reader, groups, table, where, columns)
+            found = None
+            if handle is not None:
+                with handle:
+                    found = sifted(handle, where, columns)
+            if found is not None:
+                yield found.cast(pa.schema([table.schema.field(c) for c in columns]))
+            else:
+                yield from _scan_file(reader, groups, table, where, columns)
         except (OSError, pa.ArrowException) as error:
             raise unreadable(table, file, error) from error
         finally:
             reader.close()
+
+
+def _for_sifting(
+    folder: TableFolder,
+    file: DataFile,
+    reader: pq.ParquetFile,
+    groups: list[Bounds],
+    where: Predicate,
+) -> IO[bytes] | None:
+    """Open a file of this host once more if many of its rows have to be told apart by more than their bounds."""
+    if folder.options is not None or not where.members:
+        return None
+    doubtful = (g for g, bounds in enumerate(groups) if where.may_hold(bounds))
+    doubtful = (g for g in doubtful if where.undecided(groups[g]))
+    rows = sum(reader.metadata.row_group(g).num_rows for g in doubtful)
+    return open(folder.location(file.path), "rb") if rows > _SIFTED_ROWS else None
 
 
 def _scan_file(
