@@ -7,7 +7,6 @@ neither holds up the event loop; with `answer_processes=0` it answers in threads
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import NotFound, QueryError
@@ -18,6 +17,7 @@ from mlrun.tables import RUNS
 from mlrun.view import get_run
 from mlrun.wire import ARROW, JSON, NOUNS, PARTS
 
+from .answered import Answered
 from .answers import arrow_bytes, json_rows, parts_bytes, plain
 from .questions import MODELS, QUESTIONS, parse
 
@@ -26,21 +26,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["ANSWERS", "Answered", "known_run"]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """An answer, ready to be sent.
-
-    Attributes:
-        body, kind: the bytes and their media type.
-        headers: that belong to it.
-    """
-
-    body: bytes
-    kind: str
-    headers: dict[str, str] = field(default_factory=dict)
+__all__ = ["ANSWERS", "known_run"]
 
 
 def ask(store: Any, noun: str, body: bytes) -> Answered:

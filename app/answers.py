@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import math
 import random
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,6 +14,8 @@ from starlette.responses import Response
 
 from mlrun.errors import QueryError
 from mlrun.wire import ARROW, JSON, pack_parts
+
+from .answered import Answered, Form, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,8 +34,6 @@ __all__ = [
     "parts_bytes",
     "wants_arrow",
 ]
-
-_SMALL = 1024  # bytes below which nothing is packed
 
 
 def arrow_bytes(frame: pl.DataFrame) -> bytes:
@@ -101,14 +99,22 @@ async def answer(
     gateway: Gateway, request: Request, caller: Caller, name: str, *arguments: Any
 ) -> Response:
     """Have an answer worked out, see `app.answering`, and send it in the form that the caller wants."""
+    found = await gateway.answers.ask(caller, _form(request), name, *arguments)
+    return _sent(request, found)
+
+
+def _form(request: Request) -> Form:
     packs = "gzip" in request.headers.get("accept-encoding", "")
+    return Form(tagged=request.method == "GET", packs=packs)
 
-    def work() -> Response:
-        found = gateway.answers.run(caller, name, *arguments)
-        headers = {"Vary": "Accept, Accept-Encoding, Authorization", **found.headers}
-        return _tagged(request, found.body, found.kind, headers, packs=packs and found.kind == JSON)
 
-    return await gateway.work(work)
+def _sent(request: Request, found: Answered, status: int = 200) -> Response:
+    if tag := found.headers.get("ETag"):
+        known = [t.strip() for t in request.headers.get("if-none-match", "").split(",")]
+        if tag in known or "*" in known:
+            headers = {n: v for n, v in found.headers.items() if n != "Content-Encoding"}
+            return Response(status_code=304, headers=headers)
+    return Response(found.body, status, found.headers, media_type=found.kind)
 
 
 async def frame_answer(
@@ -117,34 +123,29 @@ async def frame_answer(
     question: Callable[[], pl.DataFrame],
 ) -> Response:
     """Ask in a thread of the gateway itself, and return the frame in the form that the caller wants."""
-    arrow = wants_arrow(request)
-    packs = "gzip" in request.headers.get("accept-encoding", "")
+    arrow, form = wants_arrow(request), _form(request)
 
-    def work() -> Response:
+    def work() -> Answered:
         frame = question()
-        headers = {"Vary": "Accept, Accept-Encoding, Authorization"}
         if arrow:
-            return _tagged(request, arrow_bytes(frame), ARROW, headers, packs=False)
+            return finished(Answered(arrow_bytes(frame), ARROW), form)
         body = b'{"rows":%b,"next":null}' % json_rows(frame)
-        return _tagged(request, body, JSON, headers, packs=packs)
+        return finished(Answered(body, JSON), form)
 
-    return await gateway.work(work)
+    return _sent(request, await gateway.work(work))
 
 
 async def json_answer(
     gateway: Gateway, request: Request, question: Callable[[], Any], status: int = 200
 ) -> Response:
     """Ask in a thread, and return what JSON can say."""
-    packs = "gzip" in request.headers.get("accept-encoding", "")
+    form = _form(request)
 
-    def work() -> Response:
+    def work() -> Answered:
         body = json.dumps(plain(question()), ensure_ascii=False, allow_nan=False)
-        headers = {"Vary": "Accept-Encoding, Authorization"}
-        return _tagged(
-            request, body.encode("utf-8", "replace"), JSON, headers, packs=packs, status=status
-        )
+        return finished(Answered(body.encode("utf-8", "replace"), JSON), form)
 
-    return await gateway.work(work)
+    return _sent(request, await gateway.work(work), status)
 
 
 def plain(value: Any) -> Any:
@@ -156,24 +157,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _tagged(
-    request: Request,
-    body: bytes,
-    kind: str,
-    headers: dict[str, str],
-    *,
-    packs: bool,
-    status: int = 200,
-) -> Response:
-    if request.method == "GET":
-        headers["ETag"] = tag = f'W/"{blake2b(body, digest_size=16).hexdigest()}"'
-        headers["Cache-Control"] = "private, no-cache"
-        known = [t.strip() for t in request.headers.get("if-none-match", "").split(",")]
-        if tag in known or "*" in known:
-            return Response(status_code=304, headers=headers)
-    if packs and len(body) > _SMALL:
-        body = gzip.compress(body, 1, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    return Response(body, status, headers, media_type=kind)

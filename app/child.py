@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["HEAD", "ChildDied", "Children", "Limits"]
+__all__ = ["HEAD", "Child", "ChildDied", "Children", "Limits"]
 
 HEAD = struct.Struct("<BQ")  # kind (0 answer, 1 error of ours, 2 any other), bytes that follow
 _LOOK_SECONDS = 0.05  # between two looks at a child that has not answered
@@ -68,7 +68,7 @@ class Children:
         self._module = module
         self._store = store
         self._limits = limits
-        self._idle: list[_Child] = []
+        self._idle: list[Child] = []
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(count)
         self._closed = False
@@ -101,7 +101,7 @@ class Children:
 
     def warm(self, number: int) -> None:
         """Start processes before somebody waits for them; those that were asked meanwhile count."""
-        taken: list[_Child] = []
+        taken: list[Child] = []
         try:
             with suppress(StoreBusy):  # the gateway is stopping
                 while len(taken) < number and self._slots.acquire(blocking=False):
@@ -115,7 +115,7 @@ class Children:
                 self._give_back(child)
                 self._slots.release()
 
-    def _take(self) -> _Child:
+    def _take(self) -> Child:
         with self._lock:
             if self._closed:
                 raise StoreBusy("the gateway is stopping: try again")
@@ -124,9 +124,9 @@ class Children:
                 if child.lives():
                     return child
                 child.kill()
-        return _Child(self._module, self._store)
+        return Child(self._module, self._store)
 
-    def _give_back(self, child: _Child) -> None:
+    def _give_back(self, child: Child) -> None:
         grown = child.memory() > self._limits.bytes * _GROWN
         with self._lock:
             if not self._closed and not grown:
@@ -143,7 +143,14 @@ class Children:
             child.kill()
 
 
-class _Child:
+class Child:
+    """One process, asked by one thread at a time.
+
+    Args:
+        module: what it runs, with `-m`.
+        store: what it reads.
+    """
+
     def __init__(self, module: str, store: Store) -> None:
         threads = max(1, (os.cpu_count() or 2) // 2)
         self._process = subprocess.Popen(
@@ -157,7 +164,13 @@ class _Child:
         # whole, with the passwords in its URLs: nobody else reads this pipe
         self._write(pickle.dumps((str(store.folder), dict(store._urls))))
 
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
     def lives(self) -> bool:
+        """Whether it has not ended."""
         return self._process.poll() is None
 
     def memory(self) -> int:

@@ -29,6 +29,7 @@ WORKLOADS = {
     "trials": "hyperparameter jobs and single calls, here and on Ray",
     "downsample": "a thousand long series on Ray",
     "w2": "100,000 points a second into a gateway",
+    "w3": "fifty users of a gateway while twenty processes write",
     "dashboard": "the pages in a browser",
     "crash": "SIGKILL at random moments",
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["LONG", "load_many", "load_runs", "load_series"]
+__all__ = ["LONG", "load_many", "load_runs", "load_series", "run_id"]
 
 LONG = "long-series"  # id of the run that has the one long series
 _RUNS_AT_ONCE = 50_000
@@ -55,7 +55,7 @@ def load_runs(folder: str, runs: int, share: int = 1) -> dict[str, int]:
     parts: dict[str, list[Any]] = {t.name: [] for t in (RUNS, PARAMS, TAGS, SUMMARIES)}
     for first in range(0, runs, _RUNS_AT_ONCE):
         some = [made.run(i) for i in range(first, min(first + _RUNS_AT_ONCE, runs))]
-        ids = [_run_id(run.number) for run in some]
+        ids = [run_id(run.number) for run in some]
         for name, part in _record_tables(some, ids).items():
             parts[name].append(part)
         pointed = list(zip(some, ids, strict=True))[::share]
@@ -102,7 +102,7 @@ def load_many(folder: str, series: int, points: int) -> dict[str, Any]:
     store.records.create()
     store.records.apply([("put", PROJECTS.name, {"name": "w1", "updated_at": _BEGAN})])
     store.series.create(METRICS, ROLLUPS)
-    ids = [_run_id(number) for number in range(series)]
+    ids = [run_id(number) for number in range(series)]
     records: Any = store.records
     records.load(RUNS, [_run_rows([made.run(number) for number in range(series)], ids)])
     chance = np.random.default_rng(0)
@@ -118,7 +118,7 @@ def load_many(folder: str, series: int, points: int) -> dict[str, Any]:
     return {"ids": ids}
 
 
-def _run_id(number: int) -> str:
+def run_id(number: int) -> str:
     """Make an id like those of the SDK, from the second in which the run begins."""
     return (
         f"{(_BEGAN // 1000 + number * 1000):012x}"[:8]

@@ -2,8 +2,9 @@
 
 Every round starts trackers on two machines (two spools) that log to runs of their own and to one in common, through a
 proxy that cuts, delays, loses and doubles. Meanwhile the gateway, the uploaders and the trackers are killed with
-SIGKILL. Then the network is whole again, `mlrun sync` sends what is left, and every call that had returned must be
-there once, in order. Prints JSON; exit code 1 if one is not.
+SIGKILL, and in every third round (as root on Linux) the gateway's disk is full for some seconds. Then the network is
+whole again, `mlrun sync` sends what is left, and every call that had returned must be there once, in order. Prints
+JSON; exit code 1 if one is not.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Soak:
     gateways_killed: int = 0
     uploaders_killed: int = 0
     trackers_killed: int = 0
+    disks_full: int = 0
+    starts_failed: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
@@ -75,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         while time.monotonic() < end:
             place = folder / str(soak.rounds)
             place.mkdir()
-            _Round(place, chance, soak).play()
+            _Round(place, chance, soak).play(full=soak.rounds % 3 == 0)
             soak.rounds += 1
             say(f"{soak.rounds} rounds, {soak.calls:,} calls, {len(soak.violations)} violations")
             if not soak.violations:
@@ -125,21 +128,34 @@ class _Round:
         self.gateway = GatewayServer(folder / "store", *words, state=self.state, environ=environ)
         self.trackers: list[_Tracker] = []
 
-    def play(self) -> None:
+    def play(self, *, full: bool) -> None:
+        """Play it, with a disk that is full for a while if that can be done here."""
+        disk = _small_disk(self.folder / "store") if full else None
         try:
-            self._play()
+            try:
+                self._play(disk)
+            finally:
+                for tracker in self.trackers:
+                    tracker.kill()
+                self.gateway.stop()
+            self._reckon()
         finally:
-            for tracker in self.trackers:
-                tracker.kill()
-            self.gateway.stop()
-        self._reckon()
+            if disk is not None:
+                subprocess.run(
+                    ["umount", "--lazy", str(disk)], check=True
+                )  # an absorber may be at it
 
-    def _play(self) -> None:
+    def _play(self, disk: Path | None) -> None:
         self.gateway.start()
         with FaultProxy(self.gateway.url, seed=self.chance.getrandbits(30)) as proxy:
             self.proxy = proxy
             self._let_in()
+            if disk is not None:
+                filling = threading.Thread(target=self._fill, args=(disk,))
+                filling.start()
             self._fail(time.monotonic() + self.chance.uniform(5, 12))
+            if disk is not None:
+                filling.join()
             proxy.set()
             for tracker in self.trackers:
                 tracker.kill()
@@ -147,6 +163,20 @@ class _Round:
                 self._sync(machine)
             for name, number in proxy.faults.items():
                 self.soak.faults[name] = self.soak.faults.get(name, 0) + number
+
+    def _fill(self, disk: Path) -> None:
+        """Leave nothing free on the gateway's disk for some seconds."""
+        time.sleep(2.0)
+        filler = disk / "filler"
+        end = time.monotonic() + 3.0
+        with filler.open("wb", buffering=0) as file:
+            while time.monotonic() < end:  # what others free meanwhile is taken, too
+                try:
+                    file.write(bytes(64 << 10))
+                except OSError:
+                    time.sleep(0.05)
+        filler.unlink()
+        self.soak.disks_full += 1
 
     def _let_in(self) -> None:
         """Give the proxy's port the gateway's token."""
@@ -191,7 +221,16 @@ class _Round:
         self.gateway.kill()
         self.soak.gateways_killed += 1
         time.sleep(self.chance.uniform(0, 0.5))
-        self.gateway.start(int(self.gateway.url.rpartition(":")[2]))
+        port, until = int(self.gateway.url.rpartition(":")[2]), time.monotonic() + 30
+        while True:
+            try:
+                self.gateway.start(port)
+                break
+            except RuntimeError:  # on a full disk: a supervisor tries again
+                self.soak.starts_failed += 1
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
         self._let_in()
 
     def _kill_uploader(self) -> None:
@@ -230,7 +269,10 @@ class _Round:
             shared = mlrun.metrics("common", keys=[tracker.name], store=store)["step"].to_list()
             if shared != list(range(0, 10 * len(shared), 10)):
                 self._note(f"{tracker.name}: steps of the common run are missing or doubled")
-        killed = {t.name for t in self.trackers if t.process.returncode == -signal.SIGKILL}
+        # one that never logged was refused, by a gateway that had just begun and had another token: it says `error`
+        killed = {
+            t.name for t in self.trackers if t.calls and t.process.returncode == -signal.SIGKILL
+        }
         states = mlrun.runs("soak", store=store, columns=["run_id", "state"]).rows()
         for run_id, state in states:
             if run_id in killed and state != "lost":
@@ -240,6 +282,15 @@ class _Round:
     def _note(self, violation: str) -> None:
         say(f"VIOLATION {violation}")
         self.soak.violations.append(f"{self.folder}: {violation}")
+
+
+def _small_disk(place: Path) -> Path | None:
+    """Mount a small file system there; None where that is not allowed."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return None
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256m", "mlrun-soak", str(place)]
+    return place if subprocess.run(command, capture_output=True).returncode == 0 else None
 
 
 if __name__ == "__main__":

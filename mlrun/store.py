@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import Objects, Records, Series
     from mlrun.journal.writer import Writer
+    from mlrun.lookup.look import Look
 
 __all__ = ["FORMAT", "Store", "close_all", "open_store"]
 
@@ -39,6 +40,7 @@ class Store:
     """
 
     offline = False  # whether no network is to be talked to: MLRUN_MODE=offline
+    look: Look | None = None  # that questions share just now: see `mlrun.lookup.look`
     spools = False  # whether what is written waits here until it has been sent elsewhere
 
     def __init__(

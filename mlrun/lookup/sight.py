@@ -158,9 +158,7 @@ def snapshot(store: Store) -> Iterator[Snapshot]:
     if not store.exists():
         yield Snapshot(JournalSnapshot(store.journal), NoRecords(), Overlay())
         return
-    journal = read_journal(store.journal)
-    with store.records.read() as view:
-        overlay = load_overlay(journal, view)
+    with _opened(store) as (journal, view, overlay):
         warn_of_damage(journal.findings)
         if only is None:
             yield Snapshot(journal, view, overlay)
@@ -168,6 +166,17 @@ def snapshot(store: Store) -> Iterator[Snapshot]:
         from mlrun.lookup.restricted import RestrictedSight
 
         yield RestrictedSight(journal, view, overlay, only)
+
+
+@contextmanager
+def _opened(store: Store) -> Iterator[tuple[JournalSnapshot, RecordsView, Overlay]]:
+    look = getattr(store, "look", None)  # of the moment, see `mlrun.lookup.look`
+    if look is not None:
+        yield (look.journal, *look.records)
+        return
+    journal = read_journal(store.journal)
+    with store.records.read() as view:
+        yield journal, view, load_overlay(journal, view)
 
 
 def as_frame(arrow: Any) -> pl.DataFrame:

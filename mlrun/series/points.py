@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mlrun.contracts import SeriesView
+    from mlrun.journal.snapshot import JournalSnapshot
     from mlrun.store import Store
 
 __all__ = ["Sight", "metrics"]
@@ -85,8 +86,9 @@ def metrics(
     """
     ids = visible_ids(store, _ids(run_ids))
     query = parse_query(ids, keys, points, x, start, end, method, last)
+    look = getattr(store, "look", None)  # of the moment, see `mlrun.lookup.look`
     for attempt in range(_TRIES):
-        sight = Sight(store, table)
+        sight = look.points(table, again=attempt > 0) if look else Sight(store, table)
         try:
             return _answer(sight, query)
         except CorruptStore as error:
@@ -115,9 +117,11 @@ def _answer(sight: Sight, query: PointQuery) -> pl.DataFrame:
 class Sight:
     """One consistent sight of the points of a store: the journal, then the rollups, then the rows."""
 
-    def __init__(self, store: Store, table: Table = METRICS) -> None:
+    def __init__(
+        self, store: Store, table: Table = METRICS, journal: JournalSnapshot | None = None
+    ) -> None:
         self.table = table
-        self.journal = read_journal(store.journal)
+        self.journal = journal or read_journal(store.journal)
         warn_of_damage(self.journal.findings)
         self.rollups: SeriesView | None = (
             store.series.snapshot(ROLLUPS) if table is METRICS else None
