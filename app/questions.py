@@ -86,6 +86,7 @@ class MetricsQuestion(Question):
     end: int | float | datetime | None = None
     method: str = "minmaxlttb"
     last: bool = False
+    exact: bool = True
     table: Literal["metrics", "system_metrics"] = "metrics"
 
 

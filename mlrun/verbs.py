@@ -120,6 +120,7 @@ def metrics(
     method: str = "minmaxlttb",
     last: bool = False,
     *,
+    exact: bool = True,
     system: bool = False,
     store: Store | str | Path | None = None,
 ) -> pl.DataFrame:
@@ -135,6 +136,8 @@ def metrics(
         end: last value of `x` wanted, inclusive.
         method: `minmaxlttb`, `lttb`, `minmax` or `m4`.
         last: keep one row per (run, key, step), the one written last.
+        exact: False with `points` lets long series reach a little beyond `start` and `end`, to rows that a chart has
+            at hand: those of hundreds of series are there several times sooner.
         system: what was sampled of the host instead (`cpu/…`, `memory/…`, …), whose step is whole seconds since 1970.
         store: a store or its folder; default the settings' store.
 
@@ -155,6 +158,7 @@ def metrics(
         end=end,
         method=method,
         last=last,
+        exact=exact,
         table=SYSTEM_METRICS if system else METRICS,
     )
 

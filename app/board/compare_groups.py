@@ -74,15 +74,19 @@ def align(frame: pl.DataFrame, grid: Floats) -> tuple[list[str], Floats]:
         The series in the order in which they come, and their values, shape (series, places): NaN where a curve has
         not begun, has ended, or has a gap.
     """
-    names: list[str] = []
-    rows: list[Floats] = []
-    for (name,), part in frame.group_by("series", maintain_order=True):
-        of = part.filter(pl.col("x").is_finite()).group_by("x").agg(pl.col("y").mean()).sort("x")
-        x = of["x"].cast(pl.Float64).to_numpy()
-        y = of["y"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        names.append(str(name))
-        rows.append(_at(grid, x, y))
-    return names, np.array(rows).reshape(len(names), grid.size)
+    names = frame["series"].unique(maintain_order=True)
+    of = (
+        frame.with_columns(pl.col("series").cast(pl.Enum(names)).to_physical().alias("of"))
+        .filter(pl.col("x").is_finite())
+        .group_by("of", "x")
+        .agg(pl.col("y").mean())
+        .sort("of", "x")
+    )
+    x = of["x"].cast(pl.Float64).to_numpy()
+    y = of["y"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    begins = np.searchsorted(of["of"].to_numpy(), np.arange(len(names) + 1)).tolist()
+    rows = [_at(grid, x[low:high], y[low:high]) for low, high in pairwise(begins)]
+    return names.to_list(), np.array(rows).reshape(len(names), grid.size)
 
 
 def _at(grid: Floats, x: Floats, y: Floats) -> Floats:

@@ -22,6 +22,7 @@ AXES = ("step", "relative", "time")
 MOST_POINTS = 60_000  # rows of all charts of a page
 _MOST_EACH = 1_000
 _LEAST_EACH = 16
+_FEW = 16  # runs; of more, points may lie a little outside of the range, where nothing is drawn
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ def asked_points(
     """
     points = points_each(len(ids), len(keys))
     names = [k for k in keys if f"metrics.{k}" != x] or list(keys)
-    found = mlrun.metrics(list(ids), keys=names, points=points, x=x, store=store, **span.bounds(x))
+    found = mlrun.metrics(
+        list(ids), keys=names, points=points, x=x, store=store, **span.bounds(x),
+        exact=len(ids) <= _FEW,
+    )  # fmt: skip
     if x == "time":
         along = pl.col("time").dt.timestamp("us") / 1000
     else:

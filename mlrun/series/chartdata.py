@@ -106,6 +106,15 @@ class Blocks:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._columns[name]
 
+    def valid(self, name: str) -> Bools:
+        """Return which values of a column are there."""
+        return self._valid[name]
+
+    def named(self, name: str, column: NDArray[Any]) -> Blocks:
+        """Return the blocks with one more column."""
+        there = np.ones(column.size, np.bool_)
+        return Blocks({**self._columns, name: column}, {**self._valid, name: there})
+
     def pick(self, rows: Any) -> Blocks:
         """Return some blocks, by index, slice or mask."""
         return Blocks(

@@ -15,6 +15,7 @@ import polars as pl
 
 from mlrun.contracts import PointFilter
 from mlrun.series.chartdata import BLOCK_COLUMNS, Blocks, Points, Range, inside
+from mlrun.series.crowd import Crowd
 from mlrun.series.downsampling import select, thin
 from mlrun.series.points import read_rows, times_of
 from mlrun.series.rollups import WHOLE, block_rows
@@ -37,17 +38,24 @@ _BLOCKS_PER_POINT = 0.75
 _NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
 _SEVERAL = 4  # series that are read together rather than one by one
-_BLOCKS_AT_ONCE = 400_000
+_BLOCKS_AT_ONCE = 1_000_000
 
 
 def chart(sight: Sight, query: PointQuery) -> pl.DataFrame:
     """Return the rows that a chart shows, ordered by run, key and `x`, with the columns of `metrics()`."""
     assert query.points is not None
     keys = sight.keys(query)
+    if query.axis == "relative":
+        sight.learn_first_times(query.run_ids)
     long, told = _long_series(sight, query, keys)
     parts = []
     for some in _together(query, long):
-        ready = _read_together(sight, query, some)
+        ready: dict[tuple[str, str], Blocks] = {}
+        if len(some) >= _SEVERAL:
+            crowd = _crowd(sight, query, some)
+            ready, done = crowd.rest(), set(crowd.tidy)
+            parts.append(crowd.chart())
+            some = [series for series in some if series[0] not in done]
         parts += [_chart_long(sight, query, *series, ready.get(series[:2])) for series in some]
     for run_ids, names in _short_series(sight, query, keys, {s[:2] for s in long}):
         frame = read_rows(sight, query, run_ids, names, last=True)
@@ -99,14 +107,17 @@ def _long_series(
         (run_id, key): count
         for run_id, key, count in total.filter(pl.col("total") > block_rows(0)).iter_rows()
     }
-    out = []
-    long = total.filter(pl.col("total") >= enough)
-    for of in parts.join(long, on=["run_id", "key"], how="semi").partition_by("run_id", "key"):
-        run_id, key = of["run_id"][0], of["key"][0]
-        rows = _rows_in(of, _range(sight, query, run_id))
-        if rows >= enough:
-            out.append((run_id, key, rows, min(of["count"].to_list())))
-    return sorted(out), told
+    parts = parts.with_columns(_share(sight, query, parts))
+    rows = (
+        parts.group_by("run_id", "key")
+        .agg(
+            pl.col("count").sum().alias("total"),
+            (pl.col("count") * pl.col("share")).sum().cast(pl.Int64).alias("rows"),
+            pl.col("count").min().alias("least"),
+        )
+        .filter((pl.col("total") >= enough) & (pl.col("rows") >= enough))
+    )
+    return sorted(rows.select("run_id", "key", "rows", "least").iter_rows()), told
 
 
 def _without_rows(
@@ -120,16 +131,20 @@ def _without_rows(
     return [_chart_long(sight, query, *pair, 1, told[pair], None) for pair in gone]
 
 
-def _rows_in(parts: pl.DataFrame, bounds: Range) -> int:
-    """Guess how many rows of some parts lie in a range, as if they were spread evenly."""
+def _share(sight: Sight, query: PointQuery, parts: pl.DataFrame) -> pl.Series:
+    """Guess which share of the rows of each part lies in its run's range, as if they were spread evenly."""
+    of = {run_id: _range(sight, query, run_id) for run_id in parts["run_id"].unique()}
+    bounds = [of[run_id] for run_id in parts["run_id"]]
     share = np.ones(parts.height)
-    for kind, (low, high) in (("step", bounds.steps), ("time", bounds.times)):
+    for kind in ("step", "time"):
+        pairs = [b.steps if kind == "step" else b.times for b in bounds]
+        low = np.array([-np.inf if low is None else low for low, _ in pairs])
+        high = np.array([np.inf if high is None else high for _, high in pairs])
         first = parts[f"first_{kind}"].to_physical().to_numpy().astype(np.float64)
         last = parts[f"last_{kind}"].to_physical().to_numpy().astype(np.float64)
-        inside = np.minimum(last, np.inf if high is None else high)
-        inside = inside - np.maximum(first, -np.inf if low is None else low) + 1
+        inside = np.minimum(last, high) - np.maximum(first, low) + 1
         share = np.minimum(share, np.clip(inside / (last - first + 1), 0.0, 1.0))
-    return int((parts["count"].to_numpy() * share).sum())
+    return pl.Series("share", share)
 
 
 def _range(sight: Sight, query: PointQuery, run_id: str) -> Range:
@@ -178,28 +193,11 @@ def _together(
         yield from (of[at : at + most] for at in range(0, len(of), most))
 
 
-def _read_together(
-    sight: Sight, query: PointQuery, some: list[tuple[str, str, int, int]]
-) -> dict[tuple[str, str], Blocks]:
-    """Read the blocks of several series at once: a scan for each takes longer than all else.
-
-    Returns:
-        By run and key the blocks of their level, and of their whole parts; nothing where every series is read alone.
-    """
-    own_range = query.axis == "relative" and (query.low is not None or query.high is not None)
-    if len(some) < _SEVERAL or own_range:
-        return {}
-    assert sight.rollups is not None
-    bounds, level = _range(sight, query, some[0][0]), _level(query, some[0][2])
-    where = PointFilter(
-        run_ids=tuple(series[0] for series in some), keys=(some[0][1],), levels=(WHOLE, level),
-        steps=bounds.steps, times=bounds.times,
-    )  # fmt: skip
-    rows = sight.rollups.scan(where, columns=["run_id", "key", *BLOCK_COLUMNS]).read_all()
-    blocks, names = Blocks.of(rows), pl.DataFrame(rows.select(["run_id", "key"]))
-    places = names.with_row_index("at").group_by("run_id", "key").agg("at")
-    found = zip(*places.select("run_id", "key", "at").get_columns(), strict=True)
-    return {(run_id, key): blocks.pick(at.to_numpy()) for run_id, key, at in found}
+def _crowd(sight: Sight, query: PointQuery, some: list[tuple[str, str, int, int]]) -> Crowd:
+    """Read the blocks of several series of one key and level at once: a scan for each takes longer than all else."""
+    run_ids = [series[0] for series in some]
+    ranges = [_range(sight, query, run_id) for run_id in run_ids]
+    return Crowd(sight, query, run_ids, some[0][1], _level(query, some[0][2]), ranges)
 
 
 def _chart_long(
@@ -220,10 +218,11 @@ def _chart_long(
     seconds = np.zeros(0)
     if query.axis == "relative":
         x = seconds = (points.time - (sight.first_time(run_id) or 0)) / 1e6
-        inside = np.ones(x.size, np.bool_)  # the range was a microsecond wider
-        inside &= x >= (-np.inf if query.low is None else query.low)
-        inside &= x <= (np.inf if query.high is None else query.high)
-        points, x, seconds = points.pick(inside), x[inside], seconds[inside]
+        if query.exact:  # the range was a microsecond wider
+            inside = np.ones(x.size, np.bool_)
+            inside &= x >= (-np.inf if query.low is None else query.low)
+            inside &= x <= (np.inf if query.high is None else query.high)
+            points, x, seconds = points.pick(inside), x[inside], seconds[inside]
     chosen = select(x, points.value, query.points, query.method)
     points = points.pick(chosen)
     return pl.DataFrame({
@@ -252,7 +251,7 @@ class _Series:
         self._sight = sight
         self._of: dict[str, Any] = {"run_ids": (run_id,), "keys": (key,)}
         self._range = bounds = _range(sight, query, run_id)
-        self._by_time = query.axis != "step"
+        self._by_time, self._exact = query.axis != "step", query.exact
         self._least = least
         self._fresh = bounds.cut(Points.of(sight.fresh([run_id], [key])))
 
@@ -289,7 +288,9 @@ class _Series:
         """Part blocks into those that can be taken as they are, and those whose rows must be read."""
         first, last = blocks["first_step"], blocks["last_step"]
         times = blocks["first_time"], blocks["last_time"]
-        bad = blocks["raw"] | blocks.overlapping() | ~self._range.holds((first, last), times)
+        bad = blocks["raw"] | blocks.overlapping()
+        if self._exact:
+            bad |= ~self._range.holds((first, last), times)
         steps = np.sort(self._fresh.step)
         bad |= np.searchsorted(steps, last, "right") > np.searchsorted(steps, first)
         return blocks.pick(~bad), blocks.pick(bad)

@@ -32,6 +32,7 @@ class PointQuery:
         points: at most so many rows a series; None for all.
         method: one of METHODS.
         last: one row per (run, key, step), the one written last.
+        exact: no row lies outside of the bounds, and the ends and extremes are those of the range.
     """
 
     run_ids: tuple[str, ...]
@@ -43,6 +44,7 @@ class PointQuery:
     points: int | None
     method: str
     last: bool
+    exact: bool = True
 
 
 def parse_query(
@@ -54,6 +56,7 @@ def parse_query(
     end: float | datetime | None,
     method: str,
     last: bool,
+    exact: bool = True,
 ) -> PointQuery:
     """Check arguments.
 
@@ -76,8 +79,9 @@ def parse_query(
         raise QueryError("keys must be names of metrics or patterns such as 'val/*'")
     low, high = (_bound(value, axis, name) for value, name in ((start, "start"), (end, "end")))
     return PointQuery(
-        tuple(sorted(set(run_ids))), wanted, axis, axis_key, low, high, points, method, bool(last)
-    )
+        tuple(sorted(set(run_ids))), wanted, axis, axis_key, low, high, points, method, bool(last),
+        bool(exact),
+    )  # fmt: skip
 
 
 def _axis(x: str) -> tuple[str, str]:

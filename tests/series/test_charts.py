@@ -284,6 +284,34 @@ def test_many_series_are_read_together_as_each_is_alone(store: Any, given: dict[
     assert together.equals(pl.concat(alone))
 
 
+def test_charts_of_a_crowd_may_reach_beyond_a_range_and_miss_nothing_inside(store: Any) -> None:
+    chance, size = np.random.default_rng(0), 40_000
+    runs = [f"r{n}" for n in range(6)]
+    for n, run in enumerate(runs, 1):
+        absorb(store, part(np.arange(size), chance.normal(size=size), run=run, segment=n), n)
+    for x, low, high in (("step", 7_777, 30_001), ("time", T0 + 7_777_001, T0 + 30_000_999),
+                         ("relative", 7.777, 30.001)):  # fmt: skip
+        every = metrics(store, runs, ["k"], x=x, start=low, end=high)
+        store.series.rows = 0
+        loose = metrics(store, runs, ["k"], points=60, x=x, start=low, end=high, exact=False)
+        assert store.series.rows == 0
+        for run in runs:
+            chart, rows = (f.filter(pl.col("run_id") == run) for f in (loose, every))
+            assert chart.height <= 60
+            assert 7_777 - 512 <= chart["step"].min() <= 7_777
+            assert 30_001 <= chart["step"].max() <= 30_001 + 512
+            assert chart["value"].min() <= rows["value"].min()
+            assert chart["value"].max() >= rows["value"].max()
+
+
+def test_a_bound_in_seconds_takes_the_row_that_lies_on_it(store: Any) -> None:
+    absorb(store, part(np.arange(300), np.arange(300)), 1)
+    seconds = np.arange(300) / 1000
+    for place in range(1, 300, 12):
+        found = metrics(store, "r", "k", x="relative", start=float(seconds[place]))
+        assert found["step"][0] == place
+
+
 def test_a_metric_as_axis_is_thinned_too(store: Any) -> None:
     n = 5_000
     absorb(store, part(np.arange(n), np.arange(n) / 100, key="epoch"), 1)
