@@ -25,7 +25,7 @@ from mlrun.journal.fold import fold_points
 from mlrun.journal.mapped import Names
 from mlrun.journal.reclog import split_frames
 from mlrun.journal.segment import COLUMNS
-from mlrun.tables import LOGS, METRICS, RUNS, SYSTEM_METRICS
+from mlrun.tables import LOGS, METRICS, ROLLUPS, RUNS, SYSTEM_METRICS
 
 from .ingest_session import read_lines
 
@@ -77,7 +77,7 @@ class Direct:
         self._unfolded: list[pa.Table] = []
         self._ends: dict[Table, dict[str, int]] = {}
         self._moves: dict[str, tuple[Mark, Mark]] = {}
-        store.series.create(*_TABLES, LOGS)
+        store.series.create(*_TABLES, LOGS, ROLLUPS)  # those who ask look at the last too
 
     # -- sessions --------------------------------------------------------------------------------
 

@@ -65,6 +65,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--stores", help="of w1: keep the stores there, and ask those that are there"
     )
     parser.add_argument("--load", action="store_true", help="of w1: make the stores, ask nothing")
+    parser.add_argument(
+        "--records", choices=("", "postgresql"), default="", help="of w1: where runs lie"
+    )
+    parser.add_argument(
+        "--series", choices=("", "clickhouse"), default="", help="of w2: where points lie"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results there, not to stdout")
     parser.add_argument("--folder", help="where stores are made; default the temporary folder")
     given = parser.parse_args(arguments)
@@ -80,7 +86,16 @@ def _measure(name: str, given: argparse.Namespace) -> tuple[dict[str, Any], str]
     begin = time.monotonic()
     try:
         stores = Path(given.stores).resolve() if given.stores else None
-        options = Options(folder, given.quick, given.peers, given.runs, stores, given.load)
+        options = Options(
+            folder,
+            given.quick,
+            given.peers,
+            given.runs,
+            stores,
+            given.load,
+            given.records,
+            given.series,
+        )
         figures = import_module(f"bench.{name}").run(options)
     finally:
         settle(folder)

@@ -30,6 +30,7 @@ class Options:
         runs: number of runs of `w1`; 0 for its own choice.
         stores: where `w1` keeps its stores and finds those that it made before; None for none.
         load: only make the stores of `w1`.
+        records, series: of `w1` and `w2`: another database than that of a folder, "postgresql" or "clickhouse".
     """
 
     folder: Path
@@ -38,6 +39,8 @@ class Options:
     runs: int = 0
     stores: Path | None = None
     load: bool = False
+    records: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True)

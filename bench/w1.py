@@ -42,7 +42,11 @@ _FIRSTS = ("list newest 100", "filter", "selective filter", "order by metric")
 
 
 def run(options: Options) -> list[Figure]:
-    """Measure the sizes asked for, then the peers."""
+    """Measure the sizes asked for, then the peers; with `--records postgresql`, over HTTP alone."""
+    if options.records:
+        from bench import w1_postgres
+
+        return w1_postgres.run(options)
     sizes = [options.runs] if options.runs else [400, 2_000] if options.quick else [*_GOALS]
     out = []
     for runs in sizes:
@@ -256,7 +260,9 @@ def ask(folder: str, runs: int, repeats: int, share: int = 1, check: bool = True
     return {"taken": taken}
 
 
-def ask_served(folder: str, runs: int, repeats: int) -> dict[str, Any]:
+def ask_served(
+    folder: str, runs: int, repeats: int, environ: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Ask every question through a gateway on this host, a process of its own, in the child."""
     import os
     import tempfile
@@ -267,7 +273,8 @@ def ask_served(folder: str, runs: int, repeats: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as state:
         os.environ["XDG_STATE_HOME"] = state
-        with GatewayServer(Path(folder), "--no-flight", state=Path(state)) as server:
+        served = GatewayServer(Path(folder), "--no-flight", state=Path(state), environ=environ)
+        with served as server:
             found = ask(server.url, runs, repeats)
             http: Any = mlrun.open_store(server.url).gateway.http  # type: ignore[attr-defined]
             lines = http.send("GET", "/metrics").body.decode().splitlines()

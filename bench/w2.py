@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.figures import Options
+    from mlrun.testing.clickhouse import ClickHouseServer
 
 __all__ = ["run"]
 
 _CLIENTS, _RUNS, _KEYS = 4, 25, 10  # runs of a client, keys of a call
 _RATE = 100_000  # points a second, all clients together
 _EVERY = 0.05  # seconds between two probes
+_GROUP, _PART = 0.2, 500_000  # seconds of an insert without us; points of one of a burst
 _BOOT = f"import sys; sys.path.append({str(ROOT)!r}); from bench.children import main; main()"
 
 
@@ -57,53 +59,78 @@ class _Client:
 
 
 def run(options: Options) -> list[Figure]:
-    """Measure W2."""
+    """Measure W2; with `--series clickhouse`, into ClickHouse, and what that takes without us."""
     from mlrun.testing.gatewayserver import GatewayServer
 
     seconds = 5 if options.quick else 60
     burst = 200_000 if options.quick else 5_000_000
     state = options.folder / "state"
     state.mkdir()
-    gateway = GatewayServer(
-        options.folder / "store", "--no-flight", "--log-level", "warning", state=state
-    )
-    with gateway:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("MLRUN_")}
-        env = {
-            **kept,
-            "PYTHONPATH": str(ROOT),
-            "XDG_STATE_HOME": str(state),
-            "MLRUN_QUIET": "1",
-            "MLRUN_SPOOL": str(options.folder / "spool"),
-        }
-        idle = _visible(env, gateway.url, "idle", 5 if options.quick else 15)
-        say(f"w2: idle: visible p95 {percentile(idle, 95):.0f} ms")
-        loaded, found = _load(env, gateway.url, seconds)
-        say(f"w2: loaded: visible p95 {percentile(loaded, 95):.0f} ms, {found}")
-        drained = _Client("burst", env, url=gateway.url, points=burst).answer()
-        say(f"w2: burst: {drained}")
-    stored = _count(options.folder / "store")
-    lost = found["points"] - stored["load"]
+    with ExitStack() as stack:
+        engine = _engine(options, stack)
+        told = {"MLRUN_SERIES_URL": engine.url("w2")} if engine else {}
+        words = ("--no-flight", "--log-level", "warning")
+        store = options.folder / "store"
+        gateway = GatewayServer(store, *words, state=state, environ=told)
+        with gateway:
+            env = _environment(state, options.folder / "spool")
+            idle = _visible(env, gateway.url, "idle", 5 if options.quick else 15)
+            say(f"w2: idle: visible p95 {percentile(idle, 95):.0f} ms")
+            watched = {"gateway": gateway.pid} | ({"engine": engine.pid} if engine else {})
+            loaded, found = _load(env, gateway.url, seconds, watched)
+            say(f"w2: loaded: visible p95 {percentile(loaded, 95):.0f} ms, {found}")
+            drained = _Client("burst", env, url=gateway.url, points=burst).answer()
+            say(f"w2: burst: {drained}")
+        os.environ |= told
+        stored = _count(store)
+        bare = _bare(engine, seconds, burst) if engine else []
+    out = [*_visible_figures(idle, loaded), *_load_figures(found, stored["load"])]
+    out += [Figure(f"processors of the {n}", found[n], "") for n in watched]
+    return [*out, *_burst_figures(drained, burst, stored["burst"]), *bare]
+
+
+def _engine(options: Options, stack: ExitStack) -> ClickHouseServer | None:
+    if options.series != "clickhouse":
+        return None
+    from mlrun.testing.clickhouse import ClickHouseServer
+
+    (folder := options.folder / "clickhouse").mkdir()
+    return stack.enter_context(ClickHouseServer(folder=folder))
+
+
+def _environment(state: Path, spool: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLRUN_")}
+    named = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state), "MLRUN_SPOOL": str(spool)}
+    return {**kept, **named, "MLRUN_QUIET": "1"}
+
+
+def _visible_figures(idle: list[float], loaded: list[float]) -> list[Figure]:
     return [
         Figure("visible through an idle gateway, p95", percentile(idle, 95), "ms", goal="<= 100"),
         Figure("visible under load, p50", percentile(loaded, 50), "ms"),
         Figure("visible under load, p95", percentile(loaded, 95), "ms", goal="<= 500"),
         Figure("visible under load, max", max(loaded), "ms"),
-        Figure(
-            "points a second, held",
-            found["points"] / found["seconds"],
-            "/s",
-            goal=f">= {_RATE * 0.99:.0f}",
-        ),
+    ]
+
+
+def _load_figures(found: dict[str, float], stored: int) -> list[Figure]:
+    held = found["points"] / (found["seconds"] + found["drain"])
+    return [
+        Figure("points a second, held", held, "/s", goal=f">= {_RATE * 0.99:.0f}"),
         Figure("log() of 10 metrics, p50 on the caller", found["p50"], "µs"),
         Figure("log() of 10 metrics, p95 on the caller", found["p95"], "µs"),
         Figure("clients behind their timetable, at most", found["behind"] * 1000, "ms"),
         Figure("from the last point to its acknowledgement", found["drain"], "s"),
-        Figure("points lost", lost, "", goal="0"),
+        Figure("points lost", found["points"] - stored, "", goal="0"),
         Figure("points dropped", found["dropped"], "", goal="0"),
+    ]
+
+
+def _burst_figures(drained: dict[str, float], burst: int, stored: int) -> list[Figure]:
+    return [
         Figure("burst: points logged a second", drained["logged"], "/s"),
         Figure("burst: points acknowledged a second", drained["acknowledged"], "/s"),
-        Figure("burst: points lost", burst - stored["burst"], "", goal="0"),
+        Figure("burst: points lost", burst - stored, "", goal="0"),
     ]
 
 
@@ -131,16 +158,22 @@ def _delays(began: list[float], seen: list[tuple[int, float]]) -> list[float]:
     return delays
 
 
-def _load(env: dict[str, str], url: str, seconds: float) -> tuple[list[float], dict[str, float]]:
+def _load(
+    env: dict[str, str], url: str, seconds: float, watched: dict[str, int]
+) -> tuple[list[float], dict[str, float]]:
     start = time.monotonic() + 4.0
     with ExitStack() as stack:
         each = {"url": url, "start": start, "seconds": seconds, "rate": _RATE / _CLIENTS}
         clients = [
             stack.enter_context(_Client("load", env, client=i, **each)) for i in range(_CLIENTS)
         ]
+        before, began = {n: _spent(pid) for n, pid in watched.items()}, time.monotonic()
         delays = _visible(env, url, "loaded", seconds)
+        taken = time.monotonic() - began
+        busy = {n: (_spent(pid) - before[n]) / taken for n, pid in watched.items()}
         found = [client.answer() for client in clients]
     return delays, {
+        **busy,
         "points": sum(f["points"] for f in found),
         "seconds": max(f["seconds"] for f in found),
         "p50": percentile([f["p50"] for f in found], 50),
@@ -149,6 +182,77 @@ def _load(env: dict[str, str], url: str, seconds: float) -> tuple[list[float], d
         "drain": max(f["drain"] for f in found),
         "dropped": sum(f["dropped"] for f in found),
     }
+
+
+def _spent(pid: int) -> float:
+    """Return the processor seconds of a process and of those that it started."""
+    import psutil
+
+    whole = psutil.Process(pid)
+    times = [p.cpu_times() for p in (whole, *whole.children(recursive=True))]
+    return sum(float(t.user + t.system) for t in times)
+
+
+def _bare(engine: ClickHouseServer, seconds: float, burst: int) -> list[Figure]:
+    """Insert the same rows into the same engine by its own client, a fifth of a second's at once, and as a whole."""
+    from mlrun.registry import storage_class
+    from mlrun.tables import METRICS
+
+    storage_class("clickhouse:")(engine.url("bare")).create(METRICS)
+    client = _driver(engine)
+    rows = int(_RATE * _GROUP)
+    taken: list[float] = []
+    before, begin = _spent(engine.pid), time.monotonic()
+    for number in range(int(seconds / _GROUP)):
+        time.sleep(max(0.0, begin + number * _GROUP - time.monotonic()))
+        start = time.monotonic()
+        client.insert_arrow("metrics", _rows(number * rows, rows), database="bare")
+        taken.append(time.monotonic() - start)
+    spent, whole = _spent(engine.pid) - before, time.monotonic() - begin
+    parts = [_rows(at, min(_PART, burst - at)) for at in range(0, burst, _PART)]
+    begin = time.monotonic()
+    for part in parts:
+        client.insert_arrow("metrics", part, database="bare")
+    drained = time.monotonic() - begin
+    client.close()
+    return [
+        Figure("bare inserts: p95", percentile(taken, 95) * 1000, "ms"),
+        Figure("bare inserts: processors of the engine", spent / whole, ""),
+        Figure("bare inserts: burst, points a second", burst / drained, "/s"),
+    ]
+
+
+def _driver(engine: ClickHouseServer) -> Any:
+    import clickhouse_connect
+
+    return clickhouse_connect.get_client(host="127.0.0.1", port=engine.port, compress="lz4")
+
+
+def _rows(first: int, rows: int) -> Any:
+    """Return rows as the clients' are: ten keys of 100 runs in turns."""
+    import numpy as np
+    import pyarrow as pa
+
+    from mlrun.tables import METRICS
+
+    call_ = np.arange(first, first + rows) // _KEYS
+    run_ = (call_ % (_CLIENTS * _RUNS)).astype(np.int32)
+    ids = [f"c{client}-r{number}" for client in range(_CLIENTS) for number in range(_RUNS)]
+    key = (np.arange(rows) % _KEYS).astype(np.int32)
+    at = 1_760_000_000_000_000 + call_ * (1_000_000 * _KEYS // _RATE)
+    columns = {
+        "project": pa.repeat("w2", rows),
+        "run_id": pa.DictionaryArray.from_arrays(run_, ids).cast(pa.string()),
+        "key": pa.DictionaryArray.from_arrays(key, [f"k{i}" for i in range(_KEYS)]).cast(
+            pa.string()
+        ),
+        "step": pa.array(call_ // (_CLIENTS * _RUNS)),
+        "time": pa.array(at).cast(METRICS.schema.field("time").type),
+        "value": pa.array(key.astype(np.float64)),
+        "writer": pa.repeat("w-bare", rows),
+        "seq": pa.array(np.arange(first, first + rows)),
+    }
+    return pa.table({name: columns[name] for name in METRICS.names})
 
 
 def _count(folder: Path) -> dict[str, int]:

@@ -142,9 +142,7 @@ class TableLog:
     ) -> tuple[State, str]:
         """Try to store a commit under a number; returns the state then, and whose the number is."""
         block = _block(self.table, number, rows, [(COMMIT, word, rows.num_rows), *lines])
-        condition = (
-            f"(SELECT max(mlrun_commit) FROM {self.name} WHERE mlrun_kind > {DATA}) < {int(number)}"
-        )
+        condition = f"(SELECT count() FROM {self.name} WHERE mlrun_kind > {DATA} AND mlrun_commit >= {int(number)}) = 0"
         try:
             self.client.insert(
                 self.name,

@@ -72,6 +72,9 @@ _TYPES = {
 _REPEATED = frozenset({"project", "run_id", "key", "stream", "writer"})
 _CODECS = {"int64": "Delta, LZ4", "timestamp": "Delta, LZ4", "json": "ZSTD(1)"}
 _LONG = frozenset({"line"})  # text that is read seldom and by the screen
+# all commits are in one partition, for which the server keeps in mind which commits each part has: to read what is new
+# it opens the newest parts alone
+_ONE_PARTITION = 1 << 48
 _GRANULE = {"metrics_rollups": 1024}  # wide rows, of which a chart wants few
 
 
@@ -177,7 +180,7 @@ def _definition(client: Client, table: Table) -> str:
     told = ", ".join(f"{k} = {v}" for k, v in settings.items())
     return (
         f"CREATE TABLE IF NOT EXISTS {client.table(table.name)} ({', '.join(columns)}) "
-        f"ENGINE = MergeTree ORDER BY ({order}) SETTINGS {told}"
+        f"ENGINE = MergeTree PARTITION BY intDiv(mlrun_commit, {_ONE_PARTITION}) ORDER BY ({order}) SETTINGS {told}"
     )
 
 

@@ -94,6 +94,12 @@ class ClickHouseServer:
                 pipe.close()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None
+        return self._process.pid
+
     def restart(self) -> None:
         """Kill it and start it again on the same data, at another port."""
         self.kill()
