@@ -161,7 +161,7 @@ def _start(options: RayOptions) -> None:
     _prepare(_session.folder)
     for attempt in range(_ATTEMPTS):
         try:
-            with _undisturbed(), _path_for_workers(), _own_agent_port():
+            with _undisturbed(), _path_for_workers(), _own_parameters():
                 context = ray.init(
                     address="local",
                     num_cpus=options.num_cpus,
@@ -287,8 +287,12 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _own_agent_port() -> Iterator[None]:
-    """Give the Jobs API's agent a free port: `ray.init` takes a fixed one, which a second Ray of the host lacks."""
+def _own_parameters() -> Iterator[None]:
+    """Set what `ray.init` takes no word for.
+
+    The Jobs API's agent gets a free port: it would take a fixed one, which a second Ray of the host lacks. The process
+    that reads all logs ten times a second, to print them at the driver, is left out: ours prints none.
+    """
     from ray._private import parameter
 
     with socket.socket() as free:
@@ -296,7 +300,7 @@ def _own_agent_port() -> Iterator[None]:
         port = free.getsockname()[1]
     patched: Any = parameter
     params = patched.RayParams
-    patched.RayParams = partial(params, dashboard_agent_listen_port=port)
+    patched.RayParams = partial(params, dashboard_agent_listen_port=port, include_log_monitor=False)
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ class GatewayServer:
         options: more words for `mlrun server`.
         state: where tokens, keys and spools lie (`XDG_STATE_HOME`); processes that shall be let in have the same.
         environ: more environment variables of the process.
+        answer_processes: that work out answers, each a process; default as many as a gateway starts by itself.
 
     Attributes:
         url: of the gateway, once it is entered.
@@ -40,7 +41,10 @@ class GatewayServer:
         *options: str,
         state: Path | None = None,
         environ: dict[str, str] | None = None,
+        answer_processes: int | None = None,
     ) -> None:
+        if answer_processes is not None:
+            options = (*options, "--answer-processes", str(answer_processes))
         self.dbpath = dbpath
         self.state = state or Path(tempfile.mkdtemp(prefix="mlrun-state-"))
         self.state.mkdir(parents=True, exist_ok=True)

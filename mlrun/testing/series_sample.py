@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from mlrun.contracts import PointFilter
-    from mlrun.tables import Table
+    from mlrun.tables import Column, Table
 
 __all__ = ["T0", "matching", "rows_of", "sample"]
 
@@ -29,43 +30,43 @@ def sample(table: Table, rows: int, *, seed: int = 0, plain: bool = False) -> pa
         seed: same seed, same rows.
         plain: no odd text, values or empty cells.
     """
-    rng = random.Random(seed)
-    out = {}
+    rng = np.random.default_rng(seed)
+    out: dict[str, Any] = {}
     for column in table.columns:
-        values: list[Any]
-        if column.name == "project":
-            values = ["p"] * rows
-        elif column.name == "run_id":
-            values = [f"run-{rng.randrange(5)}" for _ in range(rows)]
-        elif column.name == "seq":
-            values = [(seed << 32) + i for i in range(rows)]
-        elif column.name == "level":
-            values = [rng.randrange(-1, 3) for _ in range(rows)]
-        elif column.type == "string":
-            values = [rng.choice(_WORDS[:2] if plain else _WORDS) for _ in range(rows)]
-        elif column.type == "float64":
-            values = [rng.random() if plain else rng.choice(_FLOATS) for _ in range(rows)]
-        elif column.type == "bool":
-            values = [rng.random() < 0.5 for _ in range(rows)]
-        else:
-            start = T0 if column.type == "timestamp" else 0
-            values = [start + rng.randrange(1000) for _ in range(rows)]
+        values = _values(column, rows, seed, rng, plain=plain)
         if column.nullable and not plain:
-            values = [None if rng.random() < 0.1 else v for v in values]
-        out[column.name] = pa.array(values, table.schema.field(column.name).type)
+            values = pc.if_else(pa.array(rng.random(rows) < 0.1), pa.scalar(None), values)
+        out[column.name] = values.cast(table.schema.field(column.name).type)
     for low, high in (("first_step", "last_step"), ("first_time", "last_time")):
         if low in out:
-            pairs = [
-                sorted(p)
-                for p in zip(
-                    out[low].cast("int64").to_pylist(),
-                    out[high].cast("int64").to_pylist(),
-                    strict=True,
-                )
-            ]
             kind = out[low].type
-            out[low], out[high] = (pa.array([p[i] for p in pairs], kind) for i in (0, 1))
+            pair = out[low].cast(pa.int64()), out[high].cast(pa.int64())
+            out[low] = pc.min_element_wise(*pair).cast(kind)
+            out[high] = pc.max_element_wise(*pair).cast(kind)
     return pa.table(out, schema=table.schema)
+
+
+def _values(
+    column: Column, rows: int, seed: int, rng: np.random.Generator, *, plain: bool
+) -> pa.Array:
+    if column.name == "project":
+        return pa.repeat("p", rows)
+    if column.name == "run_id":
+        return pa.array([f"run-{n}" for n in range(5)]).take(pa.array(rng.integers(5, size=rows)))
+    if column.name == "seq":
+        return pa.array((seed << 32) + np.arange(rows))
+    if column.name == "level":
+        return pa.array(rng.integers(-1, 3, size=rows))
+    if column.type == "string":
+        words = pa.array(_WORDS[:2] if plain else _WORDS)
+        return words.take(pa.array(rng.integers(len(words), size=rows)))
+    if column.type == "float64":
+        given = rng.random(rows) if plain else rng.choice(np.array(_FLOATS), rows)
+        return pa.array(given, from_pandas=False)
+    if column.type == "bool":
+        return pa.array(rng.random(rows) < 0.5)
+    start = T0 if column.type == "timestamp" else 0
+    return pa.array(start + rng.integers(1000, size=rows))
 
 
 def rows_of(data: Any) -> list[tuple[Any, ...]]:

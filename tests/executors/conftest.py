@@ -12,15 +12,11 @@ __all__ = ["ray_session"]
 # way of its own; the rest of the law is what the loops that all executors share make of that.
 _OWN = (
     "test_a_call_gives_its_value",
-    "test_a_killed_worker_loses_its_call_alone",
     "test_a_missing_requirement_fails_as_this_job",
-    "test_a_result_that_cannot_be_carried_is_an_error_that_says_so",
     "test_an_exception_comes_with_its_traceback",
-    "test_cancel_before_it_began",
     "test_cancel_ends_native_code_that_sleeps",
     "test_code_comes_along",
     "test_logs_follow_until_the_end",
-    "test_map_gives_every_index_once",
     "test_secrets_are_read_where_the_work_runs",
 )
 

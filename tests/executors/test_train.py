@@ -51,7 +51,7 @@ def fails_on_one() -> None:
     time.sleep(600)
 
 
-@pytest.mark.soak  # as test_a_run_whose_rank_fails_says_which
+@pytest.mark.soak
 def test_a_rank_that_fails_ends_all_of_them(executor: Any) -> None:
     job = executor.submit(fails_on_one, needs=TWO)
     with pytest.raises(JobError, match="only here") as raised:
@@ -66,6 +66,7 @@ def dies_on_one() -> None:
     time.sleep(600)
 
 
+@pytest.mark.soak
 def test_a_rank_that_is_killed_loses_the_call(executor: Any) -> None:
     job = executor.submit(dies_on_one, needs=TWO)
     with pytest.raises(JobLost, match=r"\[0, 1\]|\[1\]"):
@@ -155,6 +156,7 @@ def test_torch_ddp_keeps_every_ranks_metrics(executor: Any, tmp_path: Path) -> N
 
 
 @needs_torch
+@pytest.mark.soak
 def test_a_run_whose_rank_fails_says_which(executor: Any, tmp_path: Path) -> None:
     from mlrun.ids import uuid7
 

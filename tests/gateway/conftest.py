@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 TOKEN = "the-token-of-this-test"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make soak` the mixes whose engines are all in another mix, and asked there."""
+    for item in items:
+        _, _, mix = item.nodeid.partition("::test_a_gateway_over_other_engines[")
+        if mix and "clickhouse" not in mix:
+            item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep tokens, keys, spools and caches of a test in a folder beside its own."""

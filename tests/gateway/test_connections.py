@@ -163,7 +163,7 @@ def test_certificates_are_checked(
     monkeypatch.delenv("MLRUN_API_KEY")
     certificate, key = _certificate(tmp_path)
     words = ("--tls-cert", str(certificate), "--tls-key", str(key), "--no-flight")
-    with GatewayServer(tmp_path / "s", *words, state=state_folder) as server:
+    with GatewayServer(tmp_path / "s", *words, state=state_folder, answer_processes=0) as server:
         assert server.url.startswith("https://")
         with pytest.raises(StoreUnreachable, match="certificate verify failed"):
             mlrun.runs(store=server.url)

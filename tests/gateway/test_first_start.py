@@ -29,7 +29,9 @@ def server(tmp_path: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("MLRUN_API_KEY")
     with mlrun.init(project="p", name="a", store=tmp_path / "s") as run:
         run.log({"loss": 1.0})
-    with GatewayServer(tmp_path / "s", "--no-flight", state=state_folder) as running:
+    with GatewayServer(
+        tmp_path / "s", "--no-flight", state=state_folder, answer_processes=0
+    ) as running:
         yield running
 
 

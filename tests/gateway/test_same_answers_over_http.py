@@ -46,7 +46,9 @@ def answers(dbpath: str) -> Iterator[dict[str, Any]]:
 def compare(mix: dict[str, str], tmp_path: Path, state_folder: Path) -> None:
     same._write(tmp_path / "embedded", {})
     [expected] = answers(str(tmp_path / "embedded"))
-    with GatewayServer(tmp_path / "s", "--no-flight", state=state_folder, environ=mix) as server:
+    with GatewayServer(
+        tmp_path / "s", "--no-flight", state=state_folder, environ=mix, answer_processes=1
+    ) as server:
         write(server.url, tmp_path)
         [found] = answers(server.url)
         server.restart()

@@ -195,6 +195,7 @@ def test_names_that_nobody_knows_are_refused_before_a_run_is_made(
     assert mlrun.runs(children=True).is_empty()
 
 
+@pytest.mark.soak
 def test_trials_that_fail_are_errors_and_too_many_stop_the_job(
     failed: Start, ray_session: Any
 ) -> None:
@@ -287,7 +288,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_job_whose_driver_was_killed_goes_on_from_its_checkpoints(ray_session: Any) -> None:
     Path("driver.py").write_text(textwrap.dedent(DRIVER))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TUNE_GLOBAL_CHECKPOINT_S": "0"}

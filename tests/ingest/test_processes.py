@@ -51,6 +51,7 @@ class World:
             "--no-flight",
             state=folder / "state",
             environ={"MLRUN_RESERVE_BYTES": "1000000"},
+            answer_processes=0,
         )
         (folder / "state").mkdir(exist_ok=True)
         self.gateway.start()
@@ -133,15 +134,15 @@ def test_a_script_that_ends_has_arrived_whole(world: World) -> None:
 
 
 def test_a_gateway_that_is_killed_again_and_again_loses_nothing(world: World) -> None:
-    child = world.start(TRACK, "r", "6000", "0.03")
-    for _ in range(4):
+    child = world.start(TRACK, "r", "4500", "0.03")
+    for _ in range(3):
         time.sleep(0.8)
         world.gateway.kill()
         time.sleep(0.2)
         world.restart()
     finish(child)
     assert world.sync().returncode == 0
-    assert world.steps("r") == list(range(6_000))
+    assert world.steps("r") == list(range(4_500))
     assert mlrun.runs("p", store=world.store)["state"].to_list() == ["completed"]
 
 

@@ -272,9 +272,13 @@ def ask_sqlite(store: Store, query: RunQuery) -> list[str]:
 
 
 def empty_postgres(records: Any) -> None:
-    """Drop everything: many examples share one database."""
+    """Empty every table: many examples share one database."""
     with records._pool.transaction(write=True) as connection:
-        connection.execute("drop schema if exists mlrun cascade")
+        names = (
+            "select tablename from pg_tables where schemaname = 'mlrun' and tablename <> 'version'"
+        )
+        tables = ", ".join(f"mlrun.{name}" for (name,) in connection.rows(names))
+        connection.execute(f"truncate {tables} restart identity" if tables else "select 1")
     records.create()
 
 
