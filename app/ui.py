@@ -22,6 +22,7 @@ from mlrun.asking import answering
 from mlrun.errors import ConfigError
 
 from .options import is_loopback
+from .warming import warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,7 @@ def start(
     url = f"{scheme}://{shown}:{port}"
     _configure(host, port, alone, allow_host, tls_cert, tls_key)
     threading.Thread(target=_tell, args=(url, browser, listening), daemon=True).start()
+    threading.Thread(target=warm, args=(store,), daemon=True).start()
     bootstrap.run(str(_SCRIPT), False, [], {})
 
 

@@ -31,7 +31,7 @@ def sifted(file: IO[bytes], where: Predicate, columns: Sequence[str]) -> pa.Tabl
 
     try:
         found = pl.scan_parquet(file, parallel="auto").filter(_expression(where)).select(columns)
-        return found.collect().to_arrow(compat_level=pl.CompatLevel.oldest())
+        return found.collect().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return None  # a damaged file: the other reader says what is wrong with it
 

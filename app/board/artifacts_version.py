@@ -17,7 +17,7 @@ from .artifacts_diff import facts, metadata_diff, metrics_diff, schema_diff, sta
 from .artifacts_find import MOST_VERSIONS, versions_of
 from .artifacts_lineage import MOST_RUNS, graph_of, runs_of
 from .memory import kept
-from .previews import preview
+from .previews import download, preview
 from .words import ago, bytes_of, plain
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def version_room(uri: str) -> None:
             _compare(item, versions)
         case _:
             preview(item)
+            download(item, key="version")
 
 
 def _head(item: DataItem, versions: pl.DataFrame) -> None:

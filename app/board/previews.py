@@ -1,4 +1,7 @@
-"""Artifacts to look at: tables, pictures, plots, text, pages, sounds, folders; models by what is known of them."""
+"""Artifacts to look at: tables, pictures, plots, text, pages, sounds, folders; models by what is known of them.
+
+And their bytes as a file.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from mlrun.content.folders import FORMAT as FOLDER
+from mlrun.content.references import is_url
 from mlrun.errors import MlrunError
 
 from . import session
+from .look import COLORS
+from .preview_facts import bars, model_facts, parsed, schema_table
 from .preview_reading import (
     MOST_BYTES,
     ROWS,
@@ -28,10 +35,13 @@ from .words import bytes_of, plain
 if TYPE_CHECKING:
     from mlrun.content.dataitem import DataItem
 
-__all__ = ["preview"]
+__all__ = ["download", "preview"]
 
 _DRAWN = frozenset({"table", "image", "audio", "video", "array", "plotly"})  # read as a whole
 _LANGUAGES = {"py": "python", "yaml": "yaml", "yml": "yaml", "toml": "toml", "sql": "sql"}
+_TREE = 300_000  # bytes of JSON that is shown as a tree
+_DOWNLOAD = 2_000_000_000  # bytes that go through the memory of the dashboard
+_HELD = {"format", "name", "class", "framework"}  # facts that the table of a model has
 _TRACES = frozenset(  # those that fetch nothing
     """scatter scattergl scatter3d bar histogram histogram2d box violin heatmap contour surface pie parcoords parcats
     scatterpolar funnel waterfall""".split()  # noqa: SIM905
@@ -39,13 +49,38 @@ _TRACES = frozenset(  # those that fetch nothing
 
 
 def preview(item: DataItem, key: str = "") -> None:
-    """Draw what can be shown of an artifact.
+    """Draw what can be shown of an artifact; of bytes that are not what they say they are, that.
 
     Args:
         item: which.
         key: tells the widgets of several previews on a page apart.
     """
-    kind, key = kind_of(item), key or item.sha256[:16]
+    try:
+        _shown(item, key or item.sha256[:16])
+    except (MlrunError, OSError) as error:
+        trouble(error)
+    except Exception as error:  # noqa: BLE001  stored bytes may be anything; the rest of the page stays
+        why = plain(str(error)[:300])
+        st.warning(f"It is not what it says it is, and cannot be shown: {why}")
+
+
+def _shown(item: DataItem, key: str) -> None:
+    form, small = str(item.meta.get("format")), (item.size or 0) <= _TREE
+    if item.type == "histogram" and form == "json" and small:
+        _histogram(item, key)
+    elif item.type == "model" and not is_url(item.url):
+        _model(item, key)
+    elif form in ("json", "geojson") and small and not is_url(item.url):
+        st.json(parsed(item.get(encoding="utf-8")), expanded=2)
+    else:
+        _by_kind(item, key)
+    if (columns := schema_table(item.meta)).height and item.type != "model":
+        with st.expander(f"{columns.height} columns"):
+            st.dataframe(columns, hide_index=True, key=f"_schema_{key}", alt="Columns of the table")
+
+
+def _by_kind(item: DataItem, key: str) -> None:
+    kind = kind_of(item)
     if kind == "elsewhere":
         st.caption("It lies elsewhere and is not fetched for a preview:")
         st.code(item.url, language=None)
@@ -55,10 +90,19 @@ def preview(item: DataItem, key: str = "") -> None:
     if kind in _DRAWN and (item.size or 0) > MOST_BYTES and not _wanted(item, key):
         _kept(item)
         return
-    try:
-        _draw(item, kind, key)
-    except (MlrunError, OSError) as error:
-        trouble(error)
+    _draw(item, kind, key)
+
+
+def download(item: DataItem, key: str) -> None:
+    """Offer the bytes as a file; of a folder and of what lies elsewhere, say how they are had."""
+    elsewhere = is_url(item.url) or item.meta.get("format") == FOLDER
+    if elsewhere or (item.size or 0) > _DOWNLOAD:
+        st.code(f"mlrun.get_artifact({item.uri!r}).download()", language="python")
+        return
+    st.download_button(
+        f"Download {bytes_of(item.size)}", item.get, file_name=item.file_name, key=f"_get_{key}",
+        icon=":material/download:", on_click="ignore", mime="application/octet-stream",
+    )  # fmt: skip
 
 
 def _wanted(item: DataItem, key: str) -> bool:
@@ -189,3 +233,30 @@ def _array(item: DataItem) -> None:
     st.caption(f"shape {found.shape}, {found.dtype}")
     flat = found.reshape(1, -1) if found.ndim < 2 else found.reshape(-1, found.shape[-1])
     st.dataframe(np.array(flat[:200, :50]), alt="Its first values")
+
+
+def _histogram(item: DataItem, key: str) -> None:
+    content = parsed(item.get(encoding="utf-8"))
+    frame = bars(content)
+    along = {"type": "quantitative", "axis": {"title": None}, "scale": {"zero": False}}
+    up = {"field": "count", "type": "quantitative", "axis": {"title": "values"}}
+    spec = {
+        "height": 220,
+        "mark": {"type": "rect", "color": COLORS[0], "tooltip": True},
+        "encoding": {
+            "x": {"field": "low", **along}, "x2": {"field": "high"}, "y": up, "y2": {"datum": 0},
+        },
+    }  # fmt: skip
+    st.vega_lite_chart(frame.to_arrow(), spec, key=f"_bars_{key}", alt=f"Histogram {item.key}")
+    lost = {name: content.get(name) for name in ("nan", "infinite") if content.get(name)}
+    said = "".join(f", {count} {name}" for name, count in lost.items())
+    st.caption(plain(f"{int(frame['count'].sum()):,} values{said}"))
+
+
+def _model(item: DataItem, key: str) -> None:
+    st.dataframe(
+        model_facts(item), hide_index=True, key=f"_model_{key}", alt="Facts about the model"
+    )
+    if rest := {k: v for k, v in item.meta.items() if k not in _HELD and v}:
+        st.json(rest, expanded=2)
+    st.caption("The dashboard never loads a model: what is in the file could run code.")

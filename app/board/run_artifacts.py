@@ -10,10 +10,10 @@ import streamlit as st
 import mlrun
 
 from . import address, session
+from .previews import download, preview
 from .run_header import badge_text
 from .run_live import fingerprint, goes_on, kept
 from .run_media import again
-from .run_preview import download, shown
 from .states import empty
 from .words import plain
 
@@ -46,7 +46,7 @@ def draw(view: RunView) -> None:
         return
     chosen = _choose(listed)
     st.divider()
-    _shown(chosen)
+    _preview(chosen)
 
 
 def _named(frame: pl.DataFrame, words: str) -> pl.DataFrame:
@@ -82,7 +82,7 @@ def _choose(listed: pl.DataFrame) -> dict[str, Any]:
     return row
 
 
-def _shown(row: dict[str, Any]) -> None:
+def _preview(row: dict[str, Any]) -> None:
     uri = row["uri"]
     item = kept("artifact", (uri,), lambda: mlrun.get_artifact(uri, store=session.store()))
     st.subheader(f"{plain(item.key)} v{item.version}", anchor=False)
@@ -94,4 +94,4 @@ def _shown(row: dict[str, Any]) -> None:
         if st.button("Versions and lineage", key="_to_artifacts", icon=":material/deployed_code:"):
             address.go("artifacts", artifact=uri)
     st.caption(plain(uri))
-    shown(item, key="chosen")
+    preview(item, key="chosen")

@@ -11,8 +11,8 @@ import streamlit as st
 import mlrun
 
 from . import session
+from .previews import preview
 from .run_live import fingerprint, goes_on, kept
-from .run_preview import shown
 from .words import plain
 
 if TYPE_CHECKING:
@@ -69,4 +69,4 @@ def _one(key: str, frame: pl.DataFrame) -> None:
         st.caption(f"step {step}")
     uri = frame.filter(pl.col("step") == step)["uri"][0]
     item = kept(f"media {key}", (uri,), lambda: mlrun.get_artifact(uri, store=session.store()))
-    shown(item, key=f"media_{key}")
+    preview(item, key=f"media_{key}")

@@ -100,7 +100,7 @@ def browser() -> Iterator[Any]:
 class Dashboard:
     """`mlrun ui` over a store, in a process of its own."""
 
-    def __init__(self, dbpath: str, *args: str, **env: str) -> None:
+    def __init__(self, dbpath: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -113,9 +113,8 @@ class Dashboard:
             "--no-browser",
             "--port",
             str(port),
-            *args,
         ]
-        self.process = subprocess.Popen(command, env={**os.environ, "MLRUN_DBPATH": dbpath, **env})
+        self.process = subprocess.Popen(command, env={**os.environ, "MLRUN_DBPATH": dbpath})
         until = time.monotonic() + 60
         while True:
             try:
@@ -140,18 +139,33 @@ class Dashboard:
             self.process.wait()
 
 
+class Shared:
+    """One dashboard for all tests, over a link that leads to the store of the test: a start takes seconds."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.running: Dashboard | None = None
+
+    def over(self, folder: str) -> Dashboard:
+        """Return the dashboard over a store; it opens the store anew, because another one is at its place."""
+        self.place.unlink(missing_ok=True)
+        self.place.symlink_to(folder, target_is_directory=True)
+        self.running = self.running or Dashboard(str(self.place))
+        return self.running
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    found = Shared(tmp_path_factory.mktemp("dashboard") / "store")
+    yield found
+    if found.running:
+        found.running.close()
+
+
 @pytest.fixture
-def dashboard(browser: Any) -> Iterator[Callable[..., Dashboard]]:
-    """Start dashboards; they end with the test. Without a Chromium the test is skipped."""
-    running: list[Dashboard] = []
-
-    def start(dbpath: Path | str, *args: str, **env: str) -> Dashboard:
-        running.append(Dashboard(str(dbpath), *args, **env))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.close()
+def dashboard(browser: Any, shared: Shared) -> Callable[[str], Dashboard]:
+    """Show a store in a dashboard, one after the other. Without a Chromium the test is skipped."""
+    return shared.over
 
 
 @pytest.fixture

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import mlrun
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("browser")  # one dashboard serves them all
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[x]"
 

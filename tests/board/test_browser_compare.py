@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import mlrun
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("browser")  # one dashboard serves them all
 
 HOSTILE = "</script><img src=x onerror=window.harm=1> **b** [x](javascript:harm=1)"
 

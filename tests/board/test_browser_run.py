@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import mlrun
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.xdist_group("browser")  # one dashboard serves them all
 
 CHART = "[data-testid=stVegaLiteChart]"
 

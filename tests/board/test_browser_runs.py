@@ -3,11 +3,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import mlrun
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.xdist_group("browser")  # one dashboard serves them all
 
 HOSTILE = "</script><img src=x onerror=window.broken=1>"
 ROW = 35  # pixels of a table's row, and of its head
@@ -54,7 +58,9 @@ def test_runs_are_found_by_a_filter_watched_picked_and_opened(
     assert page.evaluate("window.broken") is None
 
 
-def test_home_opens_runs_of_a_project_that_failed(dashboard: Callable[..., Any], page: Any) -> None:
+def test_home_asks_no_other_host_and_opens_runs_of_a_project_that_failed(
+    dashboard: Callable[..., Any], page: Any
+) -> None:
     for i, project in enumerate(("digits", HOSTILE)):
         try:
             with mlrun.init(project=project, name="bad"):
@@ -62,8 +68,14 @@ def test_home_opens_runs_of_a_project_that_failed(dashboard: Callable[..., Any],
         except ValueError:
             continue
     board = dashboard(open_store().url)
-    page.goto(board.at(""))
-    page.get_by_role("heading", name="Projects").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in ("home", ""):
+        page.goto(board.at(path))
+        page.get_by_role("heading", name="Projects").wait_for()
+        assert not page.get_by_text("Page not found").count()
+    elsewhere = [url for url in asked if not url.startswith((board.url, "data:", "blob:"))]
+    assert elsewhere == []
     table = page.get_by_test_id("stDataFrame").last
     table.locator("[role=gridcell]").first.wait_for(state="attached")
     table.scroll_into_view_if_needed()

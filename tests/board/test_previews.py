@@ -67,12 +67,15 @@ def test_each_kind_is_drawn_as_what_it_is(drawn: Callable[..., Any], tmp_path: P
         run.log_artifact("far", local_path="https://example.invalid/x.csv")
     page = drawn("rows", "csv", "pic", "words", "tree", "site", "folder", "blob", "clf", "far")
     assert not page.exception
-    assert [frame.value.shape for frame in page.dataframe] == [(2, 2), (1, 2), (1, 2)]
+    rows, columns, csv, files, model = (frame.value for frame in page.dataframe)
+    assert [f.shape for f in (rows, csv, files)] == [(2, 2), (1, 2), (1, 2)]
+    assert columns["column"].to_list() == ["a.b", "tags"]
+    assert "clf" in model["value"].to_list()[0]
     assert len(page.get("image")) == 1
     code = [c.value for c in page.code]
     assert HOSTILE in code[0]
-    assert json.loads(code[1]) == {"a": [1, HOSTILE]}
-    assert code[2].startswith("<h1>hi</h1>")
+    assert json.loads(page.json[0].value) == {"a": [1, HOSTILE]}
+    assert code[1].startswith("<h1>hi</h1>")
     assert code[-1] == "https://example.invalid/x.csv"
     assert "nothing to show" in shown(page)
     page.toggle[0].set_value(True).run()

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import mlrun
+from mlrun.app.board.preview_facts import bars, schema_table
 from mlrun.app.board.run_children import child_table
-from mlrun.app.board.run_content import bars, schema_table
 from mlrun.app.board.run_function import spec_table
 from mlrun.app.board.run_header import badge_text, parsed_labels
 from mlrun.app.board.run_lines import as_text, bare, grown, held
