@@ -15,8 +15,8 @@ from bench.browsing import browser, chromium, free_port, interactive, served
 from bench.bulk import LONG
 from bench.children import Child, call, tell
 from bench.figures import Figure, percentile
-from bench.peers import PEERS
-from bench.rounds import fresh, run_as, say, subjects
+from bench.mlflow_ui import mlflow_ui
+from bench.rounds import fresh, say, subjects
 from bench.w1 import stored
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(options: Options) -> list[Figure]:
     out += _live(fresh(options.folder, "live"))
     out += _long(options, 1_000_000 if options.quick else 100_000_000)
     if "mlflow" in subjects("w1", options):
-        out += _mlflow(options)
+        out += mlflow_ui(options)
     return out
 
 
@@ -255,31 +255,3 @@ def _zoom(page: Any) -> float:
     interactive(page, lambda: None)
     page.locator(_MARKS).first.wait_for()
     return time.perf_counter() - begin
-
-
-def _mlflow(options: Options) -> list[Figure]:
-    """Open the runs table of `mlflow ui` over 10,000 of the same runs."""
-    folder = fresh(options.folder, "mlflow")
-    runs = 400 if options.quick else 10_000
-    found = run_as("mlflow", "ask_runs", folder=str(folder), runs=runs, repeats=1, budget=600.0)
-    port = free_port()
-    python = PEERS["mlflow"].python
-    command = [str(python), "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
-    taken = []
-    with (
-        served(command, f"http://127.0.0.1:{port}/health", dict(PEERS["mlflow"].quiet)),
-        browser() as page,
-    ):
-        for _ in range(4 if options.quick else 8):
-            page.goto("about:blank")
-            begin = time.perf_counter()
-            page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs")
-            page.locator('[role="row"] a[href*="/runs/"]').first.wait_for()
-            taken.append(time.perf_counter() - begin)
-    note = f"of {found['runs']:,} runs"
-    return [
-        Figure.median(
-            f"{runs:,} runs: page runs, interactive", taken[1:], "s", subject="mlflow", note=note
-        )
-    ]

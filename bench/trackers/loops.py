@@ -10,7 +10,16 @@ from typing import Any
 from bench.children import tell
 from bench.trackers import open_tracker
 
-__all__ = ["WARM", "ask_runs", "calls", "count", "read_long", "watch", "write_steadily"]
+__all__ = [
+    "WARM",
+    "ask_runs",
+    "calls",
+    "count",
+    "read_long",
+    "store_runs",
+    "watch",
+    "write_steadily",
+]
 
 WARM = 50  # calls before the clock counts
 
@@ -127,6 +136,11 @@ def ask_runs(
             ask()
             taken[name].append(time.perf_counter() - begin)
     return {"runs": stored, "taken": taken, "rows": rows}
+
+
+def store_runs(tracker: str, folder: str, runs: int, budget: float) -> dict[str, Any]:
+    """Store runs and ask nothing; returns how many there are."""
+    return {"runs": open_tracker(tracker, folder).load_runs(runs, budget)}
 
 
 def read_long(
