@@ -23,16 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_all"]
 
-_NICE = (
-    5  # the event loop and the ingest come first: what they do is short, and everybody waits for it
-)
-
 
 def answer_all(answer: Callable[[Store, Any], bytes | memoryview]) -> None:
     """Answer until the gateway closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the gateway ends us
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
     source = sys.stdin.buffer
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else speaks there

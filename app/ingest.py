@@ -30,6 +30,7 @@ from mlrun.lookup.opcheck import misfit
 
 from .ingest_batch import Batch, Job
 from .ingest_direct import Direct
+from .ingest_forget import farewell, need_unknown
 from .ingest_life import Life
 from .ingest_mirror import Mirror
 from .ingest_rights import Rights
@@ -192,8 +193,12 @@ class Ingest:
     def _commit(self, jobs: list[Job]) -> None:
         batch = Batch()
         for job in jobs:
+            sends = {part.writer for part in job.upload.parts}
             for name, speaker in job.upload.writers.items():
                 self._hear(job, name, speaker)
+                if name not in job.refused and speaker.claim == self._sessions[name].claim:
+                    ended = not speaker.alive and name not in sends
+                    farewell(self._sessions[name], batch, ended=ended)
             for part in job.upload.parts:
                 if part.writer not in job.refused:
                     self._take(job, part, batch)
@@ -248,6 +253,7 @@ class Ingest:
         marks = self._store.records.marks()
         own = f"{name}/records"
         if own not in marks:
+            need_unknown(self._store.records, name, speaker.claim)
             fresh = Mark(segment=bound)
             self._store.records.apply([], expected={own: Mark()}, marks={own: fresh})
             marks[own] = fresh

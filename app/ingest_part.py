@@ -21,6 +21,7 @@ from mlrun.wire import INGEST, UPLOAD
 
 from .auth import Caller, caller_of
 from .ingest import Ingest
+from .ingest_forget import forget
 from .ingest_guard import Guard
 from .lease import COMPACT, MIRROR, RENEW, give_back, holder_of, need_no_other_host, take
 from .logs import log
@@ -127,6 +128,7 @@ class IngestPart:
             return
         self._compacts_at = now + min(seconds, _LOOK)
         first = not store.records.lookup(LEASES, {"name": COMPACT})
+        forget(store)
         # every turn is a holder of its own: who is a moment later finds it taken, also on this host
         held = take(store.records, COMPACT, uuid7(), seconds)
         alone = "chdb" in store.part_url("series").partition(":")[0]  # no other process opens it

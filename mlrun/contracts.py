@@ -177,7 +177,7 @@ class Records(CanLookup, Protocol):
             ops: changes, see `Op`.
             summaries: rows in the column order of SUMMARIES, each the aggregate of points not folded before.
             expected: marks that must be stored now (a writer without a row has `Mark()`).
-            marks: marks to store.
+            marks: marks to store; `Mark()` takes a writer's row away.
         """
         ...
 

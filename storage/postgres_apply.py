@@ -18,7 +18,7 @@ from .postgres_fold import MERGE, SUMMARY_KINDS, folded
 from .postgres_lookup import lookup
 from .postgres_schema import KINDS, VALUED, conflict
 from .recordplan import LABELS, decoded
-from .recordshape import KEY, KEYED, RUN_ID, name
+from .recordshape import KEY, KEYED, RUN_ID, changes, name
 from .recordwrite import StepWriter, compare_marks, read_marks, texts_to_number, write_steps
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ def apply(
         rows = [(rids[r[0]], kids[r[1]], *r[2:]) for r in folded(summaries)]
         connection.execute(MERGE, columns_of(rows, SUMMARY_KINDS))
     if marks:
-        rows = [(w, *m) for w, m in marks.items()]
-        connection.execute(_SET_MARKS, columns_of(rows, _MARK_KINDS))
+        rows = [(w, *m) for w, m in marks.items() if m != Mark()]
+        if rows:
+            connection.execute(_SET_MARKS, columns_of(rows, _MARK_KINDS))
+        for gone in (w for w, m in marks.items() if m == Mark()):
+            connection.execute("delete from marks where writer = $1", [gone])
 
 
 def lookup_numbers(connection: Connection, table: str, texts: Iterable[str]) -> dict[str, int]:
@@ -109,7 +112,7 @@ def numbers_of(connection: Connection, table: str, texts: Iterable[str]) -> dict
 def put_statement(table: Table, columns: Sequence[str], rows: str) -> str:
     """Return the upsert of `columns`, as they lie in the database, from the query `rows`."""
     keys = {"rid", "kid", *table.key}
-    sets = ", ".join(f"{name(c)} = excluded.{name(c)}" for c in columns if c not in keys)
+    sets = changes(table, [c for c in columns if c not in keys])
     return (
         f"insert into {table.name} ({', '.join(map(name, columns))}) {rows} "
         f"on conflict ({conflict(table)}) do " + (f"update set {sets}" if sets else "nothing")

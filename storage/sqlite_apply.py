@@ -11,7 +11,7 @@ from mlrun.ids import now_us
 from mlrun.tables import ALIASES, ARTIFACTS, LINEAGE, RUNS, SUMMARIES, TAGS
 
 from .recordplan import decoded
-from .recordshape import KEY, KEYED, RUN_ID, name, source
+from .recordshape import KEY, KEYED, RUN_ID, changes, name, source
 from .recordwrite import StepWriter, compare_marks, read_marks, texts_to_number, write_steps
 from .sqlite_memory import remembered
 from .sqlite_schema import conflict
@@ -63,8 +63,10 @@ def apply(
         holes, stamp = ", ".join("?" * (2 + len(Mark._fields))), now_us()
         connection.executemany(
             f"insert or replace into marks values ({holes})",
-            [(w, *m, stamp) for w, m in marks.items()],
+            [(w, *m, stamp) for w, m in marks.items() if m != Mark()],
         )
+        gone = [(w,) for w, m in marks.items() if m == Mark()]
+        connection.executemany("delete from marks where writer = ?", gone)
 
 
 def look_up(connection: Connection, table: Table, key: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -152,7 +154,7 @@ def put_labels(connection: Connection, labels: Mapping[str, Mapping[str, str]]) 
 def put_statement(table: Table, targets: Sequence[str]) -> str:
     """Return the upsert of `targets`, names of columns as they lie in the file."""
     keys = {"rid", "kid", *(name(k) for k in table.key)}
-    sets = ", ".join(f"{c} = excluded.{c}" for c in targets if c not in keys)
+    sets = changes(table, [c.strip('"') for c in targets if c not in keys])
     holes = ", ".join("?" * len(targets))
     return (
         f"insert into {table.name} ({', '.join(targets)}) values ({holes}) "

@@ -121,3 +121,12 @@ class FoldsConformance:
                 )
         assert records.marks() == {"w": Mark(1, 2, 3, 4), "v": Mark(9)}
         assert rows_of(records, RUNS) == rows_of(records, SUMMARIES) == []
+
+    def test_a_mark_at_its_beginning_takes_its_row_away(self, records: Any) -> None:
+        records.apply([], marks={"w": Mark(1, 2, 3, 4), "v": Mark(9)})
+        with pytest.raises(MarkConflict):
+            records.apply([], expected={"w": Mark(1)}, marks={"w": Mark()})
+        records.apply([], expected={"w": Mark(1, 2, 3, 4)}, marks={"w": Mark(), "x": Mark(5)})
+        assert records.marks() == {"v": Mark(9), "x": Mark(5)}
+        records.apply([], expected={"w": Mark()}, marks={"w": Mark(1)})
+        assert records.marks()["w"] == Mark(1)
