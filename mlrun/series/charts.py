@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["chart"]
 
 # at least, with four candidates each; the next finer level has 8 times as many. Fewer of the finest: all rows are read
-_BLOCKS_PER_POINT = 0.75
+_BLOCKS_PER_POINT = {True: 0.75, False: 0.25}  # by whether the query is to be exact
 _NEAR_STEPS = 1 << 16  # ranges nearer than this are read together
 _MAX_READS = 128  # scans for scattered ranges
 _SEVERAL = 4  # series that are read together rather than one by one
@@ -100,7 +100,7 @@ def _long_series(
     where = PointFilter(run_ids=query.run_ids, keys=keys, levels=(WHOLE,))
     columns = ["run_id", "key", "count", "first_step", "last_step", "first_time", "last_time"]
     parts = pl.DataFrame(sight.rollups.scan(where, columns=columns).read_all())
-    enough = block_rows(0) * _BLOCKS_PER_POINT * query.points
+    enough = block_rows(0) * _BLOCKS_PER_POINT[query.exact] * query.points
     total = parts.group_by("run_id", "key").agg(pl.col("count").sum().alias("total"))
     # of short parts rollups hold nothing, and nothing is removed of them
     told = {
@@ -175,7 +175,7 @@ def _level(query: PointQuery, rows: int) -> int:
     """Return the level whose blocks are enough for the points wanted of so many rows."""
     assert query.points is not None
     level = 0
-    while rows >= block_rows(level + 1) * _BLOCKS_PER_POINT * query.points:
+    while rows >= block_rows(level + 1) * _BLOCKS_PER_POINT[query.exact] * query.points:
         level += 1
     return level
 
@@ -185,7 +185,7 @@ def _together(
 ) -> Iterator[list[tuple[str, str, int, int]]]:
     """Part long series into such of one key whose blocks are of one level, and not too many to be held at once."""
     assert query.points is not None
-    most = max(_BLOCKS_AT_ONCE // int(8 * _BLOCKS_PER_POINT * query.points + 1), 1)
+    most = max(_BLOCKS_AT_ONCE // int(8 * _BLOCKS_PER_POINT[query.exact] * query.points + 1), 1)
     alike: dict[tuple[str, int], list[tuple[str, str, int, int]]] = {}
     for series in long:
         alike.setdefault((series[1], _level(query, series[2])), []).append(series)
