@@ -246,7 +246,8 @@ def probe_alive(folder: Path) -> bool:
     owner = read_owner(folder)
     if owner is not None and _adopted(folder) == owner.claim:
         return False  # the lock, if it is held, is held by who adopts
-    if owner is not None and not owner.here and is_network(folder):
+    mirrored = owner is not None and owner.boot_id == MIRRORED  # its lock is of this host
+    if owner is not None and not mirrored and not owner.here and is_network(folder):
         return _heard_of(folder, owner)
     return is_locked(folder / "lock")
 
