@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .postgres_schema import KINDS, name, source
+from mlrun.tables import RUNS
+
+from .postgres_schema import HEAD, INDEXED, KINDS, head, name, source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,9 @@ def lookup(connection: Connection, table: Table, key: Mapping[str, Any]) -> list
             if by_digest
             else f"{expressions[column]} = {hole}"
         )
+        if table is RUNS and column in INDEXED:
+            params.append(value[:HEAD])
+            terms.append(f"{head(expressions[column])} = ${len(params)}::{kind}")
     chosen = ", ".join(f"{expressions[c]} as {name(c)}" for c in table.names)
     order = ", ".join(f"{expressions[k]} nulls first" for k in table.key)
     where = "".join(f" and {term}" for term in terms)

@@ -13,7 +13,7 @@ from mlrun.tables import PARAMS, RUNS, TAGS
 
 from .postgres_apply import read_marks
 from .postgres_arrays import listed
-from .postgres_schema import KEYED, KINDS, name, source
+from .postgres_schema import HEAD, INDEXED, KEYED, KINDS, head, name, source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,6 +153,10 @@ def _among(
         hole = f"${len(params)}::{kind}[]"
         if kind == "text" and column in table.key and len(some) < _MANY:
             parts.append(f"digest({expression}) in (select digest(x) from unnest({hole}) x)")
+        elif table is RUNS and column in INDEXED and len(some) < _MANY:  # its index holds heads
+            params.append(listed([v[:HEAD] for v in some], kind))
+            heads = f"${len(params)}::{kind}[]"
+            parts.append(f"({head(expression)} = any({heads}) and {expression} = any({hole}))")
         else:
             parts.append(f"{expression} in (select x from unnest({hole}) x)")
     if any(v is None for v in values):

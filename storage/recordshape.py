@@ -6,9 +6,15 @@ run whose record has not come yet, or is deleted, has a number and is not `prese
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mlrun.recordops import END_COLUMNS, ENDS, may_end
 from mlrun.tables import PARAMS, RESULTS, RUNS, SUMMARIES, TAGS, Table
 
-__all__ = ["BY_RID", "KEY", "KEYED", "RUN_ID", "VISIBLE", "name", "source"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BY_RID", "KEY", "KEYED", "RUN_ID", "VISIBLE", "changes", "name", "source"]
 
 KEYED = (PARAMS, RESULTS, SUMMARIES)  # tables whose rows have a run and a key
 BY_RID = (*KEYED, TAGS)
@@ -35,3 +41,18 @@ def source(table: Table) -> tuple[dict[str, str], str]:
         expressions[KEY] = f"k.{name(KEY)}"
         joins += " join keys k on k.kid = t.kid"
     return expressions, f"{joins} where true"
+
+
+def changes(table: Table, columns: Sequence[str]) -> str:
+    """Return what an upsert sets where the row is there; of a run, see `mlrun.recordops.abort_stays`."""
+    sets = {c: f"excluded.{name(c)}" for c in columns}
+    if table is RUNS and may_end(columns):
+        ends = ", ".join(f"'{state}'" for state in ENDS)
+        stays = (
+            f"runs.state = 'aborted' and excluded.state in ({ends}) "
+            "and coalesce(excluded.finished_at, 0) >= coalesce(runs.finished_at, 0) "
+            "and coalesce(excluded.finished_at, 0) >= coalesce(runs.updated_at, 0)"
+        )
+        for c in (c for c in END_COLUMNS if c in sets):
+            sets[c] = f"case when {stays} then runs.{name(c)} else {sets[c]} end"
+    return ", ".join(f"{name(c)} = {value}" for c, value in sets.items())

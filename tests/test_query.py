@@ -12,7 +12,9 @@ import pytest
 
 import mlrun
 from mlrun.errors import NotFound, QueryError, WhereError
+from mlrun.execution.states import move
 from mlrun.lookup.widen import RUN_COLUMNS
+from mlrun.store import open_store
 
 
 def make(name: str, *, project: str = "p", **logged: float) -> str:
@@ -272,3 +274,15 @@ def test_a_store_of_another_user_is_refused_in_one_sentence() -> None:
         check=False,
     )
     assert "cannot read the store" in out.stdout, out.stderr
+
+
+@pytest.mark.parametrize("absorbed", [False, True])
+def test_an_abort_stays_when_the_process_ends_after_it(absorbed: bool) -> None:
+    store = open_store()
+    run = mlrun.init(project="p", store=store, quiet=True, system_metrics=False)
+    run.log({"loss": 1.0}, step=0)
+    store.absorb_records_now()
+    move(store, run.id, "aborted", error="enough")
+    run.end("completed", settle=absorbed)
+    found = mlrun.runs("p", columns=["state", "error"], store=store)
+    assert found.rows() == [("aborted", "enough")]

@@ -16,6 +16,7 @@ from mlrun.journal.fold import merge
 from mlrun.journal.foldcache import fold_pending
 from mlrun.lookup.liveness import OPEN_STATES, is_alive, state_without_writer
 from mlrun.lookup.opcheck import misfit
+from mlrun.recordops import END_COLUMNS, abort_stays
 from mlrun.tables import (
     ALIASES,
     ARTIFACTS,
@@ -132,7 +133,10 @@ def _apply(overlay: Overlay, op: Op, view: RecordsView) -> None:
     rows = overlay.tables.setdefault(name, {})
     if verb == "put":
         key = tuple(row[k] for k in table.key)
-        rows.setdefault(key, dict.fromkeys(table.names)).update(_with_decoded(table, row))
+        stored = rows.setdefault(key, dict.fromkeys(table.names))
+        if table is RUNS and abort_stays(stored, row):
+            row = {c: v for c, v in row.items() if c not in END_COLUMNS}
+        stored.update(_with_decoded(table, row))
         return
     for key in [k for k, r in rows.items() if all(r.get(c) == v for c, v in row.items())]:
         del rows[key]

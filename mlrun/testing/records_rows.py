@@ -95,6 +95,37 @@ class RowsConformance:
         records.apply([run_change("a", state="aborted"), ("expect", "runs", several)])
         assert rows_of(records, RUNS)[0]["state"] == "aborted"
 
+    @pytest.mark.parametrize("end", ["completed", "error", "skipped"])
+    def test_who_was_aborted_does_not_complete_later(self, records: Any, end: str) -> None:
+        aborted = {"state": "aborted", "finished_at": 100, "updated_at": 100, "error": "enough"}
+        records.apply([run_put("a", state="running", started_at=1), run_change("a", **aborted)])
+        late = {"state": end, "finished_at": 150, "updated_at": 150, "error": None, "dropped": 3}
+        for _ in range(2):  # a journal may come twice
+            records.apply([run_change("a", **late), run_change("a", notes="last words")])
+        [row] = records.lookup(RUNS, {"run_id": "a"})
+        kept = {**aborted, "updated_at": 150, "dropped": 3, "notes": "last words"}
+        assert {c: row[c] for c in kept} == kept
+
+    def test_who_had_completed_before_is_not_aborted(self, records: Any) -> None:
+        aborted = {"state": "aborted", "finished_at": 100, "updated_at": 100, "error": "enough"}
+        records.apply([run_put("a", state="running"), run_change("a", **aborted)])
+        records.apply([run_change("a", notes="n", updated_at=70)])  # late as well
+        end = {"state": "completed", "finished_at": 90, "updated_at": 90, "error": None}
+        records.apply([run_change("a", **end)])
+        [row] = records.lookup(RUNS, {"run_id": "a"})
+        assert {c: row[c] for c in end} == end
+
+    def test_an_aborted_run_that_is_resumed_may_complete(self, records: Any) -> None:
+        aborted = {"state": "aborted", "finished_at": 100, "updated_at": 100}
+        begun = {"state": "running", "writer": "w#2", "finished_at": None, "updated_at": 120}
+        end = {"state": "completed", "finished_at": 150, "updated_at": 150}
+        for run_id, steps in (("a", [[begun], [end]]), ("b", [[begun, end]])):
+            records.apply([run_put(run_id, state="running"), run_change(run_id, **aborted)])
+            for some in steps:
+                records.apply([run_change(run_id, **columns) for columns in some])
+            [row] = records.lookup(RUNS, {"run_id": run_id})
+            assert (row["state"], row["finished_at"]) == ("completed", 150)
+
     def test_a_row_that_is_not_there_has_nothing_in_it(self, records: Any) -> None:
         take = {"name": "l", "holder": "me", "taken_at": 1, "expires_at": 2}
         free = {"name": "l", "holder": None}
