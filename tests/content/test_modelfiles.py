@@ -6,15 +6,17 @@ import sys
 from typing import Any
 
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mlrun.content import catalog, modelfiles
 from mlrun.errors import UntrustedPickle
 
 
 def fitted() -> Any:
+    # imported here: it takes a second, in every process that collects tests
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(
         [[0.0], [1.0], [2.0]], [0, 1, 1]
     )

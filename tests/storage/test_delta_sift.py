@@ -11,7 +11,7 @@ from mlrun.errors import CorruptStore
 from mlrun.storage import delta_scan
 from mlrun.storage.delta import DeltaSeries
 from mlrun.tables import METRICS
-from mlrun.testing.series import SeriesConformance
+from mlrun.testing.series_filters import SeriesFilters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +24,10 @@ def every_scan_sifts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delta_scan, "_SIFTED_ROWS", 0)
 
 
-class TestSiftingDelta(SeriesConformance):
+class TestSiftingDelta(SeriesFilters):
     @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"delta://{tmp_path}/series"
+    def series(self, tmp_path: Path) -> DeltaSeries:
+        return DeltaSeries(f"delta://{tmp_path}/series")
 
 
 def rows_of(runs: int, points: int) -> pa.Table:
