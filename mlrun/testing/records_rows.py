@@ -117,8 +117,10 @@ class RowsConformance:
 
     def test_an_aborted_run_that_is_resumed_may_complete(self, records: Any) -> None:
         aborted = {"state": "aborted", "finished_at": 100, "updated_at": 100}
-        begun = {"state": "running", "writer": "w#2", "finished_at": None, "updated_at": 120}
-        end = {"state": "completed", "finished_at": 150, "updated_at": 150}
+        begun: dict[str, Any] = {
+            "state": "running", "writer": "w#2", "finished_at": None, "updated_at": 120,
+        }  # fmt: skip
+        end: dict[str, Any] = {"state": "completed", "finished_at": 150, "updated_at": 150}
         for run_id, steps in (("a", [[begun], [end]]), ("b", [[begun, end]])):
             records.apply([run_put(run_id, state="running"), run_change(run_id, **aborted)])
             for some in steps:
