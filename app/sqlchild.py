@@ -23,7 +23,7 @@ def answer(store: Store, asked: dict[str, Any]) -> memoryview:
     only = asked["projects"]
     seen: Any = store if only is None else ProjectsOnly(store, frozenset(only))
     try:
-        with sql_tables(seen) as tables:
+        with sql_tables(seen, asked["query"]) as tables:
             if not asked["audits"]:
                 del tables["audit"]
             frame = run_sql(asked["query"], tables)

@@ -20,5 +20,5 @@ def answer_sql(store: Store, query: str) -> pl.DataFrame:
     from mlrun.sqlquery.answer import run_sql
     from mlrun.sqlquery.scans import sql_tables
 
-    with sql_tables(store) as tables:
+    with sql_tables(store, query) as tables:
         return run_sql(query, tables)

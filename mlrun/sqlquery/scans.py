@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mlrun.errors import SQLError
 from mlrun.lookup.overlay import record_frame
-from mlrun.lookup.sight import Snapshot, as_frame, snapshot
+from mlrun.lookup.sight import PARTS, Snapshot, as_frame, snapshot
 from mlrun.lookup.widen import aggregate, widen
 from mlrun.query import artifacts_made
 from mlrun.tables import (
@@ -39,31 +39,63 @@ SQL_TABLES = (
 )  # fmt: skip
 
 
+_MEAN = ("sum", "count", "nan")
+
+
 @contextmanager
-def sql_tables(store: Store) -> Iterator[dict[str, Callable[[], pl.LazyFrame]]]:
-    """Yield name -> maker of a lazy frame; softly deleted runs and their rows are left out."""
+def sql_tables(
+    store: Store, query: str | None = None
+) -> Iterator[dict[str, Callable[[], pl.LazyFrame]]]:
+    """Yield name -> maker of a lazy frame; softly deleted runs and their rows are left out.
+
+    Args:
+        store: whose.
+        query: what will be asked of them: of the records, columns that it does not name are not read and are empty.
+    """
+    named = None if query is None else _words(query)
     with snapshot(store) as sight:
-        tables = _Tables(store, sight)
+        tables = _Tables(store, sight, named)
         yield {name: getattr(tables, name) for name in SQL_TABLES}
 
 
+def _words(query: str) -> frozenset[str] | None:
+    """Return all words of a query, which the columns that it names are among; None if it may mean all columns."""
+    text = re.sub(r"count\s*\(\s*\*\s*\)", "", query.lower())
+    words = frozenset(re.findall(r"\w+", text))
+    return None if "*" in text or words & {"natural", "columns"} else words
+
+
 class _Tables:
-    def __init__(self, store: Store, sight: Snapshot) -> None:
+    def __init__(self, store: Store, sight: Snapshot, named: frozenset[str] | None = None) -> None:
         self._store = store
         self._sight = sight
+        self._named = named
         every = sight.rows(RUNS, None, ["run_id", "deleted_at"])
         self._gone = every.filter(pl.col("deleted_at").is_not_null())["run_id"].to_list()
         self._ids = every.filter(pl.col("deleted_at").is_null())["run_id"]
         self._only: frozenset[str] | None = getattr(store, "only_projects", None)
 
-    @cached_property
-    def _runs(self) -> pl.DataFrame:
-        """The runs that are not deleted; all their columns are read only when a query names them."""
-        return self._sight.rows(RUNS, None).filter(pl.col("deleted_at").is_null())
+    def _rows(self, table: Table, **parts: tuple[str, ...]) -> pl.LazyFrame:
+        """Return a table with all its columns, of which those are read that the query names.
+
+        Args:
+            table: which.
+            parts: what columns of the query's table are made of.
+        """
+        if self._named is None:
+            return self._sight.rows(table, None).lazy()
+        made_of = {part for name, of in parts.items() if name in self._named for part in of}
+        read = self._named | made_of | {"run_id", "project", "deleted_at"}
+        found = self._sight.rows(table, None, [c for c in table.names if c in read])
+        empty = record_frame(table, []).schema.items()
+        return found.lazy().with_columns(
+            pl.lit(None, kind).alias(c) for c, kind in empty if c not in found.columns
+        )
 
     def runs(self) -> pl.LazyFrame:
+        there = self._rows(RUNS, **PARTS).filter(pl.col("deleted_at").is_null())
         length = (pl.col("finished_at") - pl.col("started_at")).alias("duration")
-        return self._runs.lazy().select(*RUNS.visible, length)
+        return there.select(*RUNS.visible, length)
 
     def params(self) -> pl.LazyFrame:
         return self._long(PARAMS)
@@ -76,7 +108,7 @@ class _Tables:
 
     def summaries(self) -> pl.LazyFrame:
         shown = [c for c in SUMMARIES.visible if c != "last"]
-        found = self._kept(self._sight.rows(SUMMARIES, None).lazy())
+        found = self._kept(self._rows(SUMMARIES, mean=_MEAN))
         return found.select(
             *shown, aggregate("last").alias("last"), aggregate("mean").alias("mean")
         )
@@ -99,7 +131,9 @@ class _Tables:
         return self._union(LOGS, view.lazy(), fresh)
 
     def runs_wide(self) -> pl.LazyFrame:
-        ids = self._runs.sort("started_at", descending=True)["run_id"].to_list()
+        runs = self._sight.rows(RUNS, None, ["run_id", "started_at", "deleted_at"])
+        there = runs.filter(pl.col("deleted_at").is_null())
+        ids = there.sort("started_at", descending=True)["run_id"].to_list()
         tables = {
             t.name: self._sight.rows(t, None) for t in (RUNS, TAGS, PARAMS, RESULTS, SUMMARIES)
         }
@@ -111,7 +145,7 @@ class _Tables:
         return wide.lazy()
 
     def _long(self, table: Table) -> pl.LazyFrame:
-        return self._kept(self._sight.rows(table, None).lazy()).select(table.visible)
+        return self._kept(self._rows(table)).select(table.visible)
 
     def _points(self, table: Table) -> pl.LazyFrame:
         view = self._store.series.snapshot(table)
