@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
@@ -36,15 +38,22 @@ def select(x: NDArray[Any] | None, y: NDArray[np.float64], points: int, method: 
         x = np.arange(y.size)
     nan = np.isnan(y)
     kept = _ends(y, nan)
+    if not nan.any():
+        return _fitted(kept, points, lambda room: _downsample(x, y, room, method))
     gaps = np.setdiff1d(_gap_starts(nan), kept)
     room = max((points - kept.size) // 4, 0)
     if gaps.size > room:
         gaps = gaps[np.linspace(0, gaps.size - 1, room).astype(np.int64)] if room else gaps[:0]
     kept = np.union1d(kept, gaps)
     real = np.flatnonzero(~nan)
+    return _fitted(kept, points, lambda room: real[_downsample(x[real], y[real], room, method)])
+
+
+def _fitted(kept: Ints, points: int, choose: Callable[[int], Ints]) -> Ints:
+    """Return what must be kept and what is chosen beside it, in order, at most `points` of them."""
     # most of what must be kept is chosen anyway: try with less room only if both together are too many
     for room in (points, points - kept.size // 2, points - kept.size):
-        chosen = np.union1d(kept, real[_downsample(x[real], y[real], room, method)])
+        chosen = np.union1d(kept, choose(room))
         if chosen.size <= points:
             return chosen
     return kept
@@ -93,10 +102,12 @@ def thin(y: NDArray[np.float64], bins: int) -> Ints:
 
 def _ends(y: NDArray[np.float64], nan: NDArray[np.bool_]) -> Ints:
     """Indices of the first, last, least and greatest value."""
-    found = [0, y.size - 1]
-    if not nan.all():
-        found += [int(np.nanargmin(y)), int(np.nanargmax(y))]
-    return np.unique(np.array(found, np.int64))
+    found = {0, y.size - 1}
+    if not nan.any():
+        found |= {int(y.argmin()), int(y.argmax())}
+    elif not nan.all():
+        found |= {int(np.nanargmin(y)), int(np.nanargmax(y))}
+    return np.array(sorted(found), np.int64)
 
 
 def _gap_starts(nan: NDArray[np.bool_]) -> Ints:
