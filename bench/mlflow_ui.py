@@ -1,4 +1,4 @@
-"""`mlflow ui` in Chromium, over the runs that our dashboard shows: its runs table, a run, and the charts of a run."""
+"""`mlflow ui` in Chromium, over the runs that our dashboard shows: its runs table and the charts of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def opened(folder: Path, runs: int, repeats: int) -> list[Figure]:
     base = f"{url}/#/experiments/{experiment}/runs"
     pages = {
         "runs": (base, _ROWS),
-        "run": (f"{base}/{run}", 'a[href*="/metrics/"], a[href*="/model-metrics"]'),
         "run, charts": (f"{base}/{run}/model-metrics", _CHARTS),
     }
     out = []
