@@ -26,6 +26,7 @@ BUSY_SECONDS = 30
 _BATCH_ROWS = "65536"
 _FEW_VALUES = 1000
 _FEW_ROWS = "4096"  # the driver makes room for a whole batch in every column
+_PREPARED = 64  # statements that a connection of the driver keeps ready
 # The file is read through the kernel's page cache, without a copy, where mapping is safe.
 _MMAP_BYTES = 1 << 35
 # SQLite then takes the file as it is, and does not look whether somebody writes a log beside it.
@@ -234,6 +235,7 @@ class ADBCConnection:
         self._adbc = adbc
         self._path = path
         self.memory: dict[Any, Any] = {}
+        self._prepared: dict[str, Any] = {}
         with self._told():
             self._db = adbc_driver_sqlite.connect(uri)
             self._connection = adbc.AdbcConnection(self._db)
@@ -249,19 +251,28 @@ class ADBCConnection:
 
     @contextmanager
     def _statement(self, sql: str, params: Sequence[Any] | pa.RecordBatch) -> Iterator[Any]:
+        """Lend a prepared statement with values bound; the last ones are kept: to make one costs more than a row."""
         from .sqlite_arrays import batch_of
 
         with self._told():
-            statement = self._adbc.AdbcStatement(self._connection)
+            statement = self._prepared.pop(sql, None)
+            fresh = statement is None
+            if fresh:
+                statement = self._adbc.AdbcStatement(self._connection)
             try:
-                statement.set_sql_query(sql)
+                if fresh:
+                    statement.set_sql_query(sql)
+                    statement.prepare()
                 batch: Any = params if hasattr(params, "columns") else batch_of([params])
                 if batch is not None:
-                    statement.prepare()
                     statement.bind(*batch.__arrow_c_array__()[::-1])
                 yield statement
-            finally:
+            except BaseException:
                 statement.close()
+                raise
+            self._prepared[sql] = statement  # the one used last comes last
+            if len(self._prepared) > _PREPARED:
+                self._prepared.pop(next(iter(self._prepared))).close()
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         with self._statement(sql, params) as statement:
@@ -309,5 +320,7 @@ class ADBCConnection:
 
     def close(self) -> None:
         with self._told():
+            while self._prepared:
+                self._prepared.popitem()[1].close()
             self._connection.close()
             self._db.close()
