@@ -6,13 +6,13 @@ import pickle
 import threading
 import time
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ExecutorError, JobAborted, JobError, JobLost
 
 from .ray_logs import follow
 from .ray_values import unpack_value
+from .ray_worker import was_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ _GRACE = (
     1.0  # seconds that Python code has to end itself, and its run, before its process is killed
 )
 _FOREVER = 3600.0
+_ALL = 2  # parts of a stream
 
 
 class RayTask:
@@ -50,6 +51,7 @@ class RayTask:
         self.id = id
         self._stream = stream
         self._done = None if stream is None else stream.completed()
+        self._heard = 0  # parts of the stream that were taken
         self._state: JobState = "pending" if error is None else "error"
         self._value: Any = None
         self._error = error
@@ -70,14 +72,8 @@ class RayTask:
 
     def status(self) -> JobState:
         """Return its state now."""
-        with self._lock:
-            if self._stream is None:
-                return self._state
-            if _is_ready(self._done, 0):
-                self._settle()
-            elif self._place is None and _is_ready(self._stream, 0):
-                self._begin()
-            return self._state
+        self.wait(0)
+        return self._state
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value.
@@ -94,13 +90,7 @@ class RayTask:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; returns whether it has."""
-        done = self._done
-        if done is not None:
-            if not _is_ready(done, timeout):
-                return False
-            with self._lock:
-                self._settle()
-        return True
+        return self._hear(_ALL, timeout)
 
     def cancel(self) -> None:
         """End the call; when this returns its process is gone, or it had ended by itself."""
@@ -135,42 +125,50 @@ class RayTask:
         """End what is left of a call that was cancelled, beside its own process: nothing."""
 
     def _limit(self, seconds: float) -> None:
-        if _is_ready(self._stream, None) and not self.wait(seconds):
+        if self._hear(1, None) and not self.wait(seconds):
             cancel_all([self], f"it took longer than its time limit of {seconds:g} s")
 
-    def _begin(self) -> None:
+    def _hear(self, parts: int, timeout: float | None) -> bool:
+        """Wait until so many parts of the stream were taken, or the call has ended; returns whether that is so.
+
+        The answer is waited for, not the end of Ray's task, which is known a round trip later. Of a call that is being
+        cancelled the end is waited for: its stream counts as ended at once, and taking its error would block.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            stream, heard, why = self._stream, self._heard, self._why
+            awaited = self._done if why else stream
+            if stream is None or awaited is None or heard >= parts:
+                return True
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not _is_ready(awaited, left):
+                return False
+            with self._lock:  # unless another thread was faster, or cancels it
+                if self._heard == heard and self._why == why and self._stream is not None:
+                    self._take()
+
+    def _take(self) -> None:
+        """Take the part that is ready: the place, then the answer; of a call that failed the last one is its error."""
         import ray
 
         try:
-            self._place = ray.get(next(self._stream))
-            self._state = "running"
-        except Exception as error:  # noqa: BLE001  it never began: why is told when it is settled
-            self._fail(error)
-
-    def _settle(self) -> None:
-        """Take the end of a call that has ended."""
-        import ray
-
-        if self._stream is None:
-            return
-        # at once: each question to Ray is a round trip; a call that failed has fewer parts, the last is its error
-        parts = list(islice(self._stream, 2 if self._place is None else 1))
-        try:
-            done: Any = self._done
-            *begun, (answer, self._ends), _ = ray.get([*parts, done])
+            part = ray.get(next(self._stream))
         except Exception as error:  # noqa: BLE001  killed, cancelled, or its value cannot be sent
-            if len(parts) == 2:
-                with suppress(Exception):
-                    self._place = ray.get(parts[0])
             self._fail(error)
             return
-        self._place = begun[0] if begun else self._place
+        self._heard += 1
+        if self._heard < _ALL:
+            self._place, self._state = part, "running"
+            return
+        answer, self._ends = part
         try:
             self._value = value_of(answer, self.id)
-            self._state = "completed"
+            state: JobState = "completed"
         except JobError as error:
-            self._state, self._error = state_of(error), error
-        self._stream = self._done = None
+            state, self._error = state_of(error), error
+        if was_interrupted(answer):
+            self._look_at_end()  # its process ends with it
+        self._state, self._stream, self._done = state, None, None
 
     def _look_at_end(self) -> None:
         """Have Ray know that its error was seen: it prints those that nobody has looked at."""

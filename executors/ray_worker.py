@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = [
-    "Place", "Setup", "call", "ends_of", "here", "plain_call", "read_slice", "watched_call",
+    "Place", "Setup", "call", "ends_of", "here", "plain_call", "read_slice", "was_interrupted",
+    "watched_call",
 ]  # fmt: skip
 
 _TELL = 0.1  # seconds for an answer to be on its way
@@ -85,7 +86,7 @@ def watched_call(setup: Setup, function: bytes, arguments: bytes, *shared: Any) 
     except KeyboardInterrupt:
         os._exit(1)  # cancelled: threads of the call end with it
     yield answer, ends_of(place)
-    if _was_interrupted(answer):
+    if was_interrupted(answer):
         time.sleep(_TELL)
         os._exit(0)  # with the threads that the call has left; nobody else shall have this process
 
@@ -98,7 +99,7 @@ def plain_call(setup: Setup, function: bytes, arguments: bytes, *shared: Any) ->
         os._exit(1)
 
 
-def _was_interrupted(answer: tuple[str, Any]) -> bool:
+def was_interrupted(answer: tuple[str, Any]) -> bool:
     """Whether a run was aborted in here, and what it had begun may go on in threads."""
     kind, value = answer
     return kind == "v" and isinstance(value, dict) and value.get("state") == "aborted"
