@@ -79,8 +79,7 @@ class Dispatch:
         """Perform a task once, to its end."""
         if self.where is None:
             return perform(task.but(fresh=True, time_limit=self.limits.get("executing")), values)
-        task = self._marked(task)
-        announce(self.store, task)
+        task = self._announced(task)
         return self._watched(task, self.submit(task, values), follow=self.follow)
 
     def submit(self, task: Task, values: Mapping[str, Any] | None = None) -> Job:
@@ -97,10 +96,12 @@ class Dispatch:
             update_run(self.store, task.run_id, labels=labels)
         return job
 
-    def _marked(self, task: Task) -> Task:
-        """Say in the run's labels where it is performed, so that any process can abort it."""
+    def _announced(self, task: Task) -> Task:
+        """Write the run as pending; its labels say where it is performed, so that any process can abort it."""
         assert self.where is not None
-        return task.but(labels={**task.labels, EXECUTOR_LABEL: self.where.name, WORKER_LABEL: True})
+        place = {EXECUTOR_LABEL: self.where.name, WORKER_LABEL: True}
+        task = task.but(labels={**task.labels, **place})
+        return task.but(announced=announce(self.store, task))
 
     def start(self, task: Task, values: Mapping[str, Any] | None = None) -> None:
         """Perform a task beside the caller, who goes on at once."""
@@ -113,8 +114,7 @@ class Dispatch:
             target: Any = self.perform
             thread = threading.Thread(target=target, args=(task, values), daemon=True)
         else:
-            task = self._marked(task)
-            announce(self.store, task)
+            task = self._announced(task)
             try:
                 job = self.submit(task, values)
             except Exception as error:

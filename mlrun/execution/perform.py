@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.config import Settings
 from mlrun.errors import ConfigError, MlrunError
+from mlrun.execution.announce import announced
 from mlrun.execution.binding import bind_arguments
 from mlrun.execution.environment import environment
 from mlrun.execution.hooks import ended, started
@@ -68,7 +69,13 @@ def perform(
         if found and found["state"] in _REFUSED:
             return _refused(store, task, found)
     run = open_run(
-        store, known, _about(task, found), run_id=task.run_id, watch=task.captures, taken=found
+        store,
+        known,
+        _about(task, found),
+        run_id=task.run_id,
+        watch=task.captures,
+        taken=found,
+        known=announced(task, found),
     )
     run.task, run.values = task, dict(values or {})
     if not found and task.captures:

@@ -24,6 +24,7 @@ _NOT_CARRIED = (
     "project",
 )  # a secret, or another's affair
 
+_IN_ROW = ("run_id", "name", "project", "labels", "tags", "notes")  # a run has them in its row
 _LARGE = 256 * 1024  # characters of a function that a run keeps a copy of
 
 
@@ -46,6 +47,7 @@ class Task:
         attempt: 0 for the first.
         captures: whether console, system metrics and provenance are recorded.
         fresh: whether the run is not in the store yet: then nobody looks for it.
+        announced: when its row was written by whoever gave it to a worker, microseconds; 0 if nobody has told.
         time_limit: seconds after which the run is aborted by the process that performs it; None for no limit.
         settle: whether the end of the run is absorbed at once, or left to whoever performs many.
         worker: whether the process that performs it is a worker's, that may be killed to abort the run.
@@ -75,6 +77,7 @@ class Task:
     attempt: int = 0
     captures: bool = True
     fresh: bool = False
+    announced: int = 0
     time_limit: float | None = None
     settle: bool = True
     worker: bool = False
@@ -110,7 +113,7 @@ class Task:
     def record(self) -> dict[str, Any]:
         """Return what the run's provenance keeps: enough to perform it again; a large function only by name."""
         kept = self.to_dict()
-        for name in ("run_id", "name", "project", "labels", "tags", "notes", "store", "settings"):
+        for name in (*_IN_ROW, "store", "settings", "announced"):
             kept.pop(name, None)
         for name in ("params", "inputs", "returns"):
             if name in kept:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlrun.contracts import CanLookup
 from mlrun.errors import StoreError, StoreUnreachable, did_you_mean
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from mlrun.store import Store
     from mlrun.tables import Table
 
-__all__ = ["find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
+__all__ = ["Known", "find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
 
 _MAX_COMPARED = 2_000  # ids that are looked through for a near one
+
+
+class Known(NamedTuple):
+    """What is known, without asking, of a run that has neither points nor results yet: its tags and its params."""
+
+    tags: set[str]
+    params: dict[str, Any]
 
 
 def find_stored(store: Store, run_id: str, *, must: bool = False) -> dict[str, Any] | None:
@@ -45,30 +52,35 @@ def find_stored(store: Store, run_id: str, *, must: bool = False) -> dict[str, A
     return rows[0] if rows else None
 
 
-def load_row(store: Store, found: Mapping[str, Any]) -> RunRow:
-    """Read everything that a run goes on from; `find_stored` was just called.
+def load_row(store: Store, found: Mapping[str, Any], known: Known | None = None) -> RunRow:
+    """Read everything that a run goes on from; `find_stored` was just called. What is `known` is not read.
 
     The clock of this process is put behind the run's last point, so that what is written next is written later.
     """
-    run_id = found["run_id"]
-    summaries = _lookup(store, SUMMARIES, run_id=run_id)
-    if summaries:
-        advance_clock(max(s["last_time"] for s in summaries) + 1)
-    return RunRow(
-        id=run_id,
+    row = RunRow(
+        id=found["run_id"],
         project=found["project"],
         name=found["name"] or "",
         notes=found["notes"],
-        tags={r["tag"] for r in _lookup(store, TAGS, run_id=run_id)},
         labels=_object(found["labels"]),
         provenance=_object(found["provenance"]),
-        params=nest({r["key"]: decode(r["value"]) for r in _lookup(store, PARAMS, run_id=run_id)}),
-        results={r["key"]: decode(r["value"]) for r in _lookup(store, RESULTS, run_id=run_id)},
-        next_step=max((s["last_step"] for s in summaries), default=-1) + 1,
-        metric_keys=tuple(s["key"] for s in summaries),
         dropped=found["dropped"] or 0,
         resumed=True,
     )
+    if known is not None:
+        row.tags, row.params = known
+        return row
+    run_id = row.id
+    summaries = _lookup(store, SUMMARIES, run_id=run_id)
+    if summaries:
+        advance_clock(max(s["last_time"] for s in summaries) + 1)
+    row.tags = {r["tag"] for r in _lookup(store, TAGS, run_id=run_id)}
+    params = {r["key"]: decode(r["value"]) for r in _lookup(store, PARAMS, run_id=run_id)}
+    row.params = nest(params)
+    row.results = {r["key"]: decode(r["value"]) for r in _lookup(store, RESULTS, run_id=run_id)}
+    row.next_step = max((s["last_step"] for s in summaries), default=-1) + 1
+    row.metric_keys = tuple(s["key"] for s in summaries)
+    return row
 
 
 def is_owned_elsewhere(store: Store, found: Mapping[str, Any]) -> bool:

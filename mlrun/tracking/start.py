@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mlrun.contracts import Op
     from mlrun.store import Store
+    from mlrun.tracking.resume import Known
 
 __all__ = ["About", "init", "open_run"]
 
@@ -165,6 +166,7 @@ def open_run(
     watch: bool = False,
     greet: bool = False,
     taken: Mapping[str, Any] | None = None,
+    known: Known | None = None,
 ) -> Run:
     """Open a run without touching the process's open run: for `init`, and for executors that open many.
 
@@ -178,6 +180,7 @@ def open_run(
         greet: say on stderr what was opened, before anything printed counts as the run's.
         taken: the run's stored row, or an empty dict for a new id, when the caller has looked and owns the run from
             here on: the store is not asked again, and a run that its driver holds is taken over instead of joined.
+        known: what the caller knows of it beside its row.
 
     Returns:
         The run; whoever opened it calls `finish` or `end`.
@@ -191,7 +194,10 @@ def open_run(
     if taken is None and store is not None and run_id is not None:
         found = _find(store, run_id, resume)
         _allow(run_id, resume, found, store)
-    row = _row(store, found, settings, run_id or uuid7(), changes.setdefault)
+    if store is not None and found is not None:
+        row = load_row(store, found, known)
+    else:
+        row = _new_row(settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
         row.provenance.update(known_provenance(settings, store))
     ops = _describe(row, said, changes.setdefault)
@@ -274,17 +280,8 @@ def _usable(store: Store | None) -> Iterator[None]:
         ) from error
 
 
-def _row(
-    store: Store | None,
-    found: dict[str, Any] | None,
-    settings: Settings,
-    run_id: str,
-    warn: Callable[[str, str], Any],
-) -> RunRow:
-    if store is not None and found is not None:
-        return load_row(store, found)
-    row = RunRow(run_id, clean(settings.project, "project", warn), _default_name(run_id))
-    return row
+def _new_row(settings: Settings, run_id: str, warn: Callable[[str, str], Any]) -> RunRow:
+    return RunRow(run_id, clean(settings.project, "project", warn), _default_name(run_id))
 
 
 def _describe(row: RunRow, about: About, warn: Callable[[str, str], Any]) -> list[Op]:

@@ -12,7 +12,11 @@ import pytest
 
 import mlrun
 from mlrun.errors import ConfigError
+from mlrun.execution.announce import announce
 from mlrun.execution.law import Needs
+from mlrun.execution.perform import perform
+from mlrun.execution.task import Task
+from mlrun.ids import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,3 +287,51 @@ def test_needs_can_be_given_with_the_call(start: Callable[..., RunView]) -> None
 
     view = start(reads, needs=Needs(env={"COLOUR": "blue"}), watch=False)
     assert view.wait_for_completion(60).results["return"] == "blue"
+
+
+def waiting(store: Any, **changed: Any) -> Task:
+    """Announce a run as a driver does; returns the task that its worker gets."""
+    code = base64.b64encode(cloudpickle.dumps(seen)).decode()
+    function = {"name": "seen", "code": {"kind": "pickle", "data": code}}
+    task = Task(uuid7(), "n", "p", function, params={"a": {"b": 1}, "c": 2.5}, tags=["one"])
+    task = task.but(labels={"team": "cv"}, store={"dbpath": store.url}, **changed)
+    return task.but(announced=announce(store, task))
+
+
+def seen(context: Any) -> None:
+    found = {"labels": context.labels, "tags": sorted(context.tags), "params": context.config}
+    context.log_result("seen", {k: dict(v) if k != "tags" else v for k, v in found.items()})
+
+
+def test_a_worker_takes_over_what_was_announced_without_asking_for_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = mlrun.open_store()
+    store.prepare()
+    task = waiting(store)
+    asked: list[str] = []
+    lookup = type(store.records).lookup
+
+    def noted(self: Any, table: Any, key: Any) -> Any:
+        asked.append(table.name)
+        return lookup(self, table, key)
+
+    monkeypatch.setattr(type(store.records), "lookup", noted)
+    outcome = perform(task)
+    assert set(asked) == {"runs"}
+    assert outcome["results"]["seen"] == {
+        "labels": {"team": "cv"},
+        "tags": ["one"],
+        "params": {"a": {"b": 1}, "c": 2.5},
+    }
+
+
+def test_a_run_that_was_changed_while_it_waited_begins_as_it_is_now() -> None:
+    store = mlrun.open_store()
+    store.prepare()
+    task = waiting(store)
+    mlrun.get_run(task.run_id).update(add_tags=["two"], labels={"team": "nlp"}, notes="new")
+    assert perform(task)["results"]["seen"]["tags"] == ["one", "two"]
+    view = mlrun.get_run(task.run_id)
+    assert (sorted(view.tags), view.labels["team"], view.notes) == (["one", "two"], "nlp", "new")
+    assert view.params == {"a.b": 1, "c": 2.5}
