@@ -31,6 +31,7 @@ __all__ = ["run"]
 _CLIENTS, _RUNS, _KEYS = 4, 25, 10  # runs of a client, keys of a call
 _RATE = 100_000  # points a second, all clients together
 _EVERY = 0.05  # seconds between two probes
+_GRACE = 60.0  # seconds that the last probe may take
 _GROUP, _PART = 0.2, 500_000  # seconds of an insert without us; points of one of a burst
 _BOOT = f"import sys; sys.path.append({str(ROOT)!r}); from bench.children import main; main()"
 
@@ -137,11 +138,12 @@ def _burst_figures(drained: dict[str, float], burst: int, stored: int) -> list[F
 def _visible(env: dict[str, str], url: str, name: str, seconds: float) -> list[float]:
     with ExitStack() as stack:
         start = time.monotonic() + 3.0
+        until = start + seconds + _GRACE
         probe = stack.enter_context(
             _Client("probe", env, url=url, name=name, start=start, seconds=seconds)
         )
         watch = stack.enter_context(
-            _Client("watch", env, url=url, name=name, until=start + seconds + 3)
+            _Client("watch", env, url=url, name=name, last=int(seconds / _EVERY) - 1, until=until)
         )
         began, seen = probe.answer()["began"], watch.answer()["seen"]
     return _delays(began, seen)
@@ -296,12 +298,12 @@ def probe(url: str, name: str, start: float, seconds: float) -> dict[str, Any]:
     return {"began": began}
 
 
-def watch(url: str, name: str, until: float) -> dict[str, Any]:
-    """Ask for the newest probe all the time."""
+def watch(url: str, name: str, last: int, until: float) -> dict[str, Any]:
+    """Ask for the newest probe all the time, until the last one is seen."""
     import mlrun
 
     seen: list[tuple[int, float]] = []
-    while time.monotonic() < until:
+    while time.monotonic() < until and (not seen or seen[-1][0] < last):
         start = seen[-1][0] + 1 if seen else 0
         found = mlrun.metrics(name, keys=["probe"], start=start, store=url)
         if found.height:
