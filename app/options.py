@@ -28,7 +28,13 @@ class Options:
         max_rows: rows of one page.
         sql_seconds, sql_bytes, sql_rows, sql_children: what one query of a caller may take, and how many run at once.
         drain_seconds: how long a stop waits for requests that have begun.
-        requests_per_second, points_per_second: of one caller; 0 for no bound. A project's policy may bound its points.
+        requests_per_second: of one caller; 0 for no bound. An uploader looks every 40 ms, so a host sends about 25
+            uploads a second, however many runs it has (W2: 100 runs, 100,000 points a second, one uploader), and one
+            that catches up sends the next when the last is acknowledged; fifty users who ask without a pause get some
+            110 answers a second of two processors (W3). A key that twenty hosts and all of these users share stays well
+            below the default. The smallest request costs the event loop half a millisecond: whoever sends as many as
+            this has half of it, and leaves the others the rest.
+        points_per_second: of one caller; 0 for no bound. A project's policy may bound its points, too.
         max_metric_keys: of one run, where its project's policy says nothing; 0 for no bound.
         compact_hours: after which it compacts the store by itself; 0 for never.
         heartbeat: seconds of silence after which a writer's runs are lost; default MLRUN_HEARTBEAT, else 60.
@@ -55,7 +61,7 @@ class Options:
     sql_rows: int = 5_000_000
     sql_children: int = 2
     drain_seconds: float = 20.0
-    requests_per_second: float = 2000.0
+    requests_per_second: float = 1000.0
     points_per_second: float = 0.0
     max_metric_keys: int = 10_000
     compact_hours: float = 24.0

@@ -44,7 +44,7 @@ __all__ = ["migrate", "server"]
     help="That work out answers; default one a processor, 4 at most.",
 )
 @click.option(
-    "--requests-per-second", type=float, metavar="N", help="Of one caller; 0 for no bound. [2000]"
+    "--requests-per-second", type=float, metavar="N", help="Of one caller; 0 for no bound. [1000]"
 )
 @click.option(
     "--points-per-second", type=float, metavar="N", help="Of one caller; 0 for no bound. [0]"
