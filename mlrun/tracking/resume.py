@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from mlrun.store import Store
     from mlrun.tables import Table
 
-__all__ = ["Known", "find_stored", "is_owned_elsewhere", "load_row", "near_ids"]
+__all__ = [
+    "Known",
+    "find_stored",
+    "is_owned_elsewhere",
+    "load_reachable",
+    "load_row",
+    "near_ids",
+]
 
 _MAX_COMPARED = 2_000  # ids that are looked through for a near one
 
@@ -47,9 +54,30 @@ def find_stored(store: Store, run_id: str, *, must: bool = False) -> dict[str, A
     except StoreUnreachable as error:
         if must:
             raise
-        warn(f"whether run {run_id!r:.80} is stored cannot be asked ({error}): it counts as new")
+        _warn_of_new(run_id, error)
         return None
     return rows[0] if rows else None
+
+
+def load_reachable(
+    store: Store, found: Mapping[str, Any], known: Known | None = None, *, must: bool = False
+) -> RunRow | None:
+    """Do as `load_row`; None, with a warning, where nobody answers any more: the run counts as new.
+
+    Raises:
+        StoreUnreachable: nobody answers, and what is stored `must` be gone on with.
+    """
+    try:
+        return load_row(store, found, known)
+    except StoreUnreachable as error:
+        if must:
+            raise
+        _warn_of_new(found["run_id"], error)
+        return None
+
+
+def _warn_of_new(run_id: str, error: StoreUnreachable) -> None:
+    warn(f"whether run {run_id!r:.80} is stored cannot be asked ({error}): it counts as new")
 
 
 def load_row(store: Store, found: Mapping[str, Any], known: Known | None = None) -> RunRow:

@@ -18,7 +18,13 @@ from mlrun.tables import PARAMS
 from mlrun.tracking import current, lifecycle
 from mlrun.tracking.capture import attach, known_provenance
 from mlrun.tracking.delivery import begin as begin_delivery
-from mlrun.tracking.resume import find_stored, is_owned_elsewhere, load_row, near_ids
+from mlrun.tracking.resume import (
+    find_stored,
+    is_owned_elsewhere,
+    load_reachable,
+    load_row,
+    near_ids,
+)
 from mlrun.tracking.run import Run
 from mlrun.tracking.runconfig import RunConfig, dict_of
 from mlrun.tracking.runops import RunRow, param_ops
@@ -191,13 +197,16 @@ def open_run(
     said = about or About()
     changes: dict[str, str] = {}
     found = dict(taken) if taken else None
+    row: RunRow | None = None
     if taken is None and store is not None and run_id is not None:
         found = _find(store, run_id, resume)
         _allow(run_id, resume, found, store)
-    if store is not None and found is not None:
+        if found is not None:
+            row = load_reachable(store, found, known, must=resume == "must")
+    elif store is not None and found is not None:
         row = load_row(store, found, known)
-    else:
-        row = _new_row(settings, run_id or uuid7(), changes.setdefault)
+    if row is None:
+        found, row = None, _new_row(settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:
         row.provenance.update(known_provenance(settings, store))
     ops = _describe(row, said, changes.setdefault)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import mlrun
 from mlrun.errors import StoreUnreachable
 from mlrun.journal.spool import uploader_lives, waiting_bytes
+from mlrun.storage.sqlite import SQLiteRecords
 from mlrun.store import open_store
 
 if TYPE_CHECKING:
@@ -60,6 +61,32 @@ def test_offline_a_run_id_counts_as_new(resume: str) -> None:
         run = mlrun.init("p", id="night-1", resume=resume, store=URL, mode="offline")
     assert (run.id, run.step) == ("night-1", 0)
     run.finish()
+
+
+@pytest.mark.parametrize("resume", ["allow", "must"])
+def test_a_gateway_that_goes_while_a_run_is_looked_up_ends_only_who_needs_it(
+    resume: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mlrun.init("p", id="night-1") as run:
+        run.log({"a": 1})
+    ask = SQLiteRecords.lookup
+
+    def gone(self: Any, table: Any, key: Any) -> Any:
+        if table.name != "runs":
+            raise StoreUnreachable("the line is cut")
+        return ask(self, table, key)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(SQLiteRecords, "lookup", gone)
+        if resume == "must":
+            with pytest.raises(StoreUnreachable):
+                mlrun.init("p", id="night-1", resume=resume)
+            return
+        with pytest.warns(UserWarning, match="counts as new"):
+            run = mlrun.init("p", id="night-1", resume=resume)
+    run.log({"a": 2})
+    run.finish()
+    assert mlrun.metrics("night-1")["value"].to_list() == [1.0, 2.0]
 
 
 def test_offline_a_run_that_must_be_there_cannot_be() -> None:
