@@ -237,7 +237,8 @@ def _read_head(view: memoryview) -> tuple[dict[str, Any], int]:
         raise UploadRefused("the head of the upload is no JSON") from None
     if not isinstance(head, dict):
         raise UploadRefused("the head of the upload is no JSON object")
-    if head.get("protocol") != PROTOCOL:
+    # true and 1.0 are equal to 1, and no version
+    if type(head.get("protocol")) is not int or head["protocol"] != PROTOCOL:
         raise StoreVersionError(
             f"uploads of version {head.get('protocol')!s:.10} are not known here, only {PROTOCOL}: "
             "upgrade the older side"

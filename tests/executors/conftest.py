@@ -12,12 +12,10 @@ __all__ = ["ray_session"]
 # way of its own; the rest of the law is what the loops that all executors share make of that.
 _OWN = (
     "test_a_call_gives_its_value",
-    "test_a_missing_requirement_fails_as_this_job",
-    "test_an_exception_comes_with_its_traceback",
+    "test_abort_ends_it",
     "test_cancel_ends_native_code_that_sleeps",
-    "test_code_comes_along",
+    "test_it_gives_what_it_gives_in_this_process",
     "test_logs_follow_until_the_end",
-    "test_secrets_are_read_where_the_work_runs",
 )
 
 
@@ -25,5 +23,5 @@ _OWN = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to `make soak` what costs most and is tested with the other executors."""
     for item in items:
-        if "test_ray_job.py::TestCalls" in item.nodeid and not item.name.startswith(_OWN):
+        if "test_ray_job.py::Test" in item.nodeid and not item.name.startswith(_OWN):
             item.add_marker(pytest.mark.soak)

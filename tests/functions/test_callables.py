@@ -212,6 +212,7 @@ print(fingerprint(lambda x: tools[x](x)))
 """
 
 
+@pytest.mark.soak
 def test_a_librarys_functions_count_by_their_names_and_are_the_same_in_every_process() -> None:
     """What hangs on them (locks, caches, whole modules) differs from process to process."""
     pytest.importorskip("sklearn")

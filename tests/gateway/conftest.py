@@ -20,10 +20,11 @@ TOKEN = "the-token-of-this-test"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make soak` the mixes whose engines are all in another mix, and asked there."""
+    """Leave to `make soak` mixes whose engines are all in another mix, and words that are stored as others are."""
     for item in items:
         _, _, mix = item.nodeid.partition("::test_a_gateway_over_other_engines[")
-        if mix and "clickhouse" not in mix:
+        _, _, say = item.nodeid.partition("_over_http.py::test_whatever_init_is_told")
+        if (mix and "clickhouse" not in mix) or (say and "say7" not in say):
             item.add_marker(pytest.mark.soak)
 
 

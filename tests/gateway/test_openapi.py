@@ -80,7 +80,7 @@ def test_generated_requests_get_answers_that_the_description_foresees(
             continue
 
         @settings(
-            max_examples=12,
+            max_examples=6,
             deadline=None,
             database=None,
             derandomize=True,

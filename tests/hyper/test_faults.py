@@ -77,6 +77,7 @@ def test_a_killed_worker_costs_the_iteration_that_it_was_performing(failed: Star
     check_one_died(failed(mortal, {"x": list(range(20))}, selector="return", parallel_runs=2))
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_a_killed_worker_of_ray_costs_the_iteration_that_it_was_performing(

@@ -154,6 +154,7 @@ def test_population_based_training_hands_checkpoints_on(sweep: Start, ray_sessio
     assert points["step"].max() == 11  # who takes over at the very end has few points of its own
 
 
+@pytest.mark.soak
 def test_optuna_searches(sweep: Start, ray_session: Any) -> None:
     pytest.importorskip("optuna")
     view = sweep(
@@ -214,6 +215,7 @@ def test_trials_that_fail_are_errors_and_too_many_stop_the_job(
     assert "tasks failed" in view.error
 
 
+@pytest.mark.soak
 def test_a_killed_worker_costs_its_trial(failed: Start, ray_session: Any) -> None:
     def handler(context: Any, x: int) -> int:
         import os

@@ -281,6 +281,7 @@ print(hashlib.sha256(view.artifact("weights.bin").path().read_bytes()).hexdigest
     assert finish(world.start(elsewhere, machine="two")) == b"b'hello'\n"
 
 
+@pytest.mark.soak
 def test_a_run_that_nobody_answers_for_ends_with_a_word(world: World) -> None:
     world.gateway.stop()
     child = world.start(TRACK, "r", "10", "0", MLRUN_FINISH_TIMEOUT="0.5")

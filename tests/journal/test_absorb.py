@@ -203,7 +203,9 @@ def test_many_short_processes_leave_few_files() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("writers", "seed"), [(1, 1), (1, 2), (8, 3)])
+@pytest.mark.parametrize(
+    ("writers", "seed"), [(1, 1), (1, 2), pytest.param(8, 3, marks=pytest.mark.soak)]
+)
 def test_sigkill_at_a_random_moment_loses_and_doubles_nothing(
     writers: int, seed: int, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 Store = Any  # rows of each table: runs, tags, params, results, summaries
-RANDOM = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RANDOM = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHARED = settings(
     RANDOM, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
