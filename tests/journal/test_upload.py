@@ -5,8 +5,9 @@ import random
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import hypothesis
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mlrun.errors import StoreVersionError, UploadRefused
 from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, list_slots
@@ -86,8 +87,8 @@ _JSON = st.recursive(
 
 
 @settings(max_examples=100, deadline=None)
-@example(name="protocol", value=True)
-@example(name="protocol", value=1.0)
+@hypothesis.example(name="protocol", value=True)
+@hypothesis.example(name="protocol", value=1.0)
 @given(
     name=st.sampled_from(["token", "writers", "parts", "protocol", "order"]),
     value=_JSON
