@@ -24,6 +24,7 @@ ROOMS = {
     "children": ("Iterations and children", "run_children"),
     "function": ("Function", "run_function"),
 }
+_FIRST = next(iter(ROOMS))
 
 
 def draw() -> None:
@@ -64,7 +65,10 @@ def draw() -> None:
 def _room() -> str:
     """Let a room be chosen; the address holds its name, and what stands on the button is for people."""
     named = address.text("room")
-    st.session_state["_room"] = room = named if named in ROOMS else "overview"
+    room = named if named in ROOMS else _FIRST
+    if st.session_state.get("_room", _FIRST) != room:
+        # only then: what is set outlives a run that a click breaks off, and would be taken for what was clicked
+        st.session_state["_room"] = room
     st.segmented_control(
         "Room", list(ROOMS), key="_room", required=True, label_visibility="collapsed",
         format_func=lambda name: ROOMS[name][0], on_change=_enter,
