@@ -197,14 +197,11 @@ def open_run(
     said = about or About()
     changes: dict[str, str] = {}
     found = dict(taken) if taken else None
-    row: RunRow | None = None
+    row = load_row(store, found, known) if store is not None and found is not None else None
     if taken is None and store is not None and run_id is not None:
         found = _find(store, run_id, resume)
         _allow(run_id, resume, found, store)
-        if found is not None:
-            row = load_reachable(store, found, known, must=resume == "must")
-    elif store is not None and found is not None:
-        row = load_row(store, found, known)
+        row = load_reachable(store, found, known, must=resume == "must") if found else None
     if row is None:
         found, row = None, _new_row(settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:

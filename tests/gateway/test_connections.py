@@ -170,6 +170,7 @@ def test_certificates_are_checked(
         monkeypatch.setenv("MLRUN_CA_FILE", str(certificate))
         close_all()
         assert mlrun.runs(store=server.url).height == 0
+        close_all()  # a gateway that stops waits for the farewells of its TLS connections
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
