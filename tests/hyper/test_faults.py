@@ -195,11 +195,16 @@ def sleepy(x: int) -> int:
     return x
 
 
+def two_ended_and_more_began(run_id: str) -> bool:
+    found = children(mlrun.get_run(run_id))
+    return found.height >= 3 and found["state"].to_list().count("completed") >= 2
+
+
 def abort_soon(reason: str) -> threading.Thread:
     def abort() -> None:
         wait_until(lambda: not mlrun.runs("p", where="state = 'running'").is_empty())
         [run_id] = mlrun.runs("p")["run_id"]
-        wait_until(lambda: children(mlrun.get_run(run_id)).height >= 3)
+        wait_until(lambda: two_ended_and_more_began(run_id))
         mlrun.get_run(run_id).abort(reason)
 
     thread = threading.Thread(target=abort)
