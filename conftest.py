@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
 # A slow machine is no failure: examples are counted, not timed.
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
+
+
+# Left to `make soak`: what costs most, and is shown beside each change by another engine or executor.
+_SOAK = re.compile(
+    "|".join([
+        # many processes cost seconds of imports each: they are started over files, where most users are
+        r"(TestClickHouse|TestDeltaOnS3|TestPostgreSQL)::test_(processes_|two_processes_race_for_the_same_segments)",
+        # in a bucket Delta has other commits, and the same rows
+        r"TestDeltaOnS3::test_(a_killed_append|compaction_changes_no_row|every_table_round_trips|filter)",
+        # with `ray-job` every call is a process that imports Ray: here is what it does in a way of its own
+        r"test_ray_job\.py::TestCalls::test_(?!a_call_gives_its_value|cancel_ends_native_code|logs_follow)",
+        r"test_ray_job\.py::TestRuns::test_(?!abort_ends_it|it_gives_what_it_gives)",
+        # mixes whose engines are all in another mix that is asked
+        r"test_every_question_has_the_answer_of_the_embedded_store\[sqlite",
+        r"test_a_gateway_over_other_engines\[(?!.*clickhouse)",
+        # one word over HTTP; all of them are told the store itself
+        r"_over_http\.py::test_whatever_init_is_told_every_run_can_be_read\[(?!say7)",
+    ])
+)  # fmt: skip
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is left to `make soak` besides the tests that say so themselves."""
+    if _SOAK.search(item.nodeid):
+        item.add_marker(pytest.mark.soak)
 
 
 @pytest.hookimpl(trylast=True)

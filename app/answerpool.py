@@ -23,7 +23,7 @@ from mlrun.wire import error_of
 
 from .answered import Answered, finished
 from .answering import ANSWERS
-from .child import Child, ChildDied, Limits
+from .child import GROWN, Child, ChildDied, Limits
 
 if TYPE_CHECKING:
     from mlrun.store import Store
@@ -37,7 +37,6 @@ __all__ = ["AnswerPool", "Asked", "packed"]
 
 _SECONDS = 120.0
 _BYTES = 8 << 30
-_GROWN = 0.5  # part of the memory that a process may hold when it has answered
 _NEVER = float("-inf")
 
 
@@ -232,7 +231,7 @@ class _Hand:
             with self._lock:
                 self._end()
             raise
-        if self._child.memory() > self._limits.bytes * _GROWN:
+        if self._child.memory() > self._limits.bytes * GROWN:
             with self._lock:
                 self._end()
         if kind == 0:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from mlrun.store import Store
 
-__all__ = ["HEAD", "Child", "ChildDied", "Children", "Limits"]
+__all__ = ["GROWN", "HEAD", "Child", "ChildDied", "Children", "Limits"]
 
 HEAD = struct.Struct("<BQ")  # kind (0 answer, 1 error of ours, 2 any other), bytes that follow
 _LOOK_SECONDS = 0.05  # between two looks at a child that has not answered
-_GROWN = 0.5  # part of the memory that a child may hold when it has answered
+GROWN = 0.5  # part of the memory that a child may hold when it has answered
 
 
 class ChildDied(StoreError):
@@ -99,22 +99,6 @@ class Children:
             raise error_of(json.loads(body))
         raise RuntimeError(body.decode("utf-8", "replace"))
 
-    def warm(self, number: int) -> None:
-        """Start processes before somebody waits for them; those that were asked meanwhile count."""
-        taken: list[Child] = []
-        try:
-            with suppress(StoreBusy):  # the gateway is stopping
-                while len(taken) < number and self._slots.acquire(blocking=False):
-                    try:
-                        taken.append(self._take())
-                    except BaseException:
-                        self._slots.release()
-                        raise
-        finally:
-            for child in taken:
-                self._give_back(child)
-                self._slots.release()
-
     def _take(self) -> Child:
         with self._lock:
             if self._closed:
@@ -127,7 +111,7 @@ class Children:
         return Child(self._module, self._store)
 
     def _give_back(self, child: Child) -> None:
-        grown = child.memory() > self._limits.bytes * _GROWN
+        grown = child.memory() > self._limits.bytes * GROWN
         with self._lock:
             if not self._closed and not grown:
                 self._idle.append(child)

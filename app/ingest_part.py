@@ -128,9 +128,10 @@ class IngestPart:
             return
         self._compacts_at = now + min(seconds, _LOOK)
         first = not store.records.lookup(LEASES, {"name": COMPACT})
-        forget(store)
         # every turn is a holder of its own: who is a moment later finds it taken, also on this host
         held = take(store.records, COMPACT, uuid7(), seconds)
+        if not held:
+            forget(store)
         alone = "chdb" in store.part_url("series").partition(":")[0]  # no other process opens it
         if not held and not first and not alone:
             start_detached("mlrun.care.daily", str(store.folder), **store.variables())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
@@ -89,3 +91,5 @@ def served(command: Sequence[str], url: str, extra: Mapping[str, str]) -> Iterat
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with suppress(ProcessLookupError):  # workers that a server leaves when it ends
+            os.killpg(process.pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.children import Child, ChildFailed, call, time_script
+from bench.clients import loop_late
 from bench.figures import OURS, Figure, percentile
 from bench.rounds import fresh, interleaved, run_as, say, settle, subjects
 from bench.run_cost import files
@@ -268,7 +269,6 @@ def ask_served(
     import tempfile
     from pathlib import Path
 
-    import mlrun
     from mlrun.testing.gatewayserver import GatewayServer
 
     with tempfile.TemporaryDirectory() as state:
@@ -276,10 +276,7 @@ def ask_served(
         served = GatewayServer(Path(folder), "--no-flight", state=Path(state), environ=environ)
         with served as server:
             found = ask(server.url, runs, repeats)
-            http: Any = mlrun.open_store(server.url).gateway.http  # type: ignore[attr-defined]
-            lines = http.send("GET", "/metrics").body.decode().splitlines()
-    late = next(line for line in lines if line.startswith("mlrun_gateway_loop_late_seconds "))
-    return {**found, "late": float(late.split()[1])}
+            return {**found, "late": loop_late(server.url, server.token)}
 
 
 def _questions(folder: str, seed: int = 0) -> dict[str, Callable[[], Any]]:

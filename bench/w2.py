@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bench.children import ROOT
+from bench.clients import Client, let_in
 from bench.figures import Figure, percentile
 from bench.rounds import say
 
@@ -33,30 +31,6 @@ _RATE = 100_000  # points a second, all clients together
 _EVERY = 0.05  # seconds between two probes
 _GRACE = 60.0  # seconds that the last probe may take
 _GROUP, _PART = 0.2, 500_000  # seconds of an insert without us; points of one of a burst
-_BOOT = f"import sys; sys.path.append({str(ROOT)!r}); from bench.children import main; main()"
-
-
-class _Client:
-    """A process of `bench` with the gateway's network, its spool on this host."""
-
-    def __init__(self, function: str, env: dict[str, str], **arguments: Any) -> None:
-        command = [sys.executable, "-P", "-c", _BOOT, f"bench.w2:{function}", json.dumps(arguments)]
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-
-    def answer(self) -> dict[str, Any]:
-        out, _ = self.process.communicate(timeout=900)
-        last = [line for line in out.splitlines() if line.startswith("@answer ")]
-        if not last:
-            raise RuntimeError(f"a client ended with {self.process.returncode}: {out[-500:]}")
-        found: dict[str, Any] = json.loads(last[-1].removeprefix("@answer "))
-        return found
-
-    def __enter__(self) -> _Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def run(options: Options) -> list[Figure]:
@@ -74,13 +48,13 @@ def run(options: Options) -> list[Figure]:
         store = options.folder / "store"
         gateway = GatewayServer(store, *words, state=state, environ=told)
         with gateway:
-            env = _environment(state, options.folder / "spool")
+            env = let_in(state, options.folder / "spool")
             idle = _visible(env, gateway.url, "idle", 5 if options.quick else 15)
             say(f"w2: idle: visible p95 {percentile(idle, 95):.0f} ms")
             watched = {"gateway": gateway.pid} | ({"engine": engine.pid} if engine else {})
             loaded, found = _load(env, gateway.url, seconds, watched)
             say(f"w2: loaded: visible p95 {percentile(loaded, 95):.0f} ms, {found}")
-            drained = _Client("burst", env, url=gateway.url, points=burst).answer()
+            drained = Client("bench.w2:burst", env, url=gateway.url, points=burst).answer()
             say(f"w2: burst: {drained}")
         os.environ |= told
         stored = _count(store)
@@ -97,12 +71,6 @@ def _engine(options: Options, stack: ExitStack) -> ClickHouseServer | None:
 
     (folder := options.folder / "clickhouse").mkdir()
     return stack.enter_context(ClickHouseServer(folder=folder))
-
-
-def _environment(state: Path, spool: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLRUN_")}
-    named = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state), "MLRUN_SPOOL": str(spool)}
-    return {**kept, **named, "MLRUN_QUIET": "1"}
 
 
 def _visible_figures(idle: list[float], loaded: list[float]) -> list[Figure]:
@@ -140,10 +108,17 @@ def _visible(env: dict[str, str], url: str, name: str, seconds: float) -> list[f
         start = time.monotonic() + 3.0
         until = start + seconds + _GRACE
         probe = stack.enter_context(
-            _Client("probe", env, url=url, name=name, start=start, seconds=seconds)
+            Client("bench.w2:probe", env, url=url, name=name, start=start, seconds=seconds)
         )
         watch = stack.enter_context(
-            _Client("watch", env, url=url, name=name, last=int(seconds / _EVERY) - 1, until=until)
+            Client(
+                "bench.w2:watch",
+                env,
+                url=url,
+                name=name,
+                last=int(seconds / _EVERY) - 1,
+                until=until,
+            )
         )
         began, seen = probe.answer()["began"], watch.answer()["seen"]
     return _delays(began, seen)
@@ -167,7 +142,8 @@ def _load(
     with ExitStack() as stack:
         each = {"url": url, "start": start, "seconds": seconds, "rate": _RATE / _CLIENTS}
         clients = [
-            stack.enter_context(_Client("load", env, client=i, **each)) for i in range(_CLIENTS)
+            stack.enter_context(Client("bench.w2:load", env, client=i, **each))
+            for i in range(_CLIENTS)
         ]
         before, began = {n: _spent(pid) for n, pid in watched.items()}, time.monotonic()
         delays = _visible(env, url, "loaded", seconds)

@@ -219,9 +219,7 @@ def _chart_long(
     if query.axis == "relative":
         x = seconds = (points.time - (sight.first_time(run_id) or 0)) / 1e6
         if query.exact:  # the range was a microsecond wider
-            inside = np.ones(x.size, np.bool_)
-            inside &= x >= (-np.inf if query.low is None else query.low)
-            inside &= x <= (np.inf if query.high is None else query.high)
+            inside = query.holds(x)
             points, x, seconds = points.pick(inside), x[inside], seconds[inside]
     chosen = select(x, points.value, query.points, query.method)
     points = points.pick(chosen)

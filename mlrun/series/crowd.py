@@ -105,9 +105,7 @@ class Crowd:
             first = [self._sight.first_time(run_id) or 0 for run_id in self._run_ids]
             x = (time - np.array(first, np.int64)[run]) / 1e6
             if query.exact:  # the range was a microsecond wider
-                keep = np.ones(x.size, np.bool_)
-                keep &= x >= (-np.inf if query.low is None else query.low)
-                keep &= x <= (np.inf if query.high is None else query.high)
+                keep = query.holds(x)
                 run, step, time, value = run[keep], step[keep], time[keep], value[keep]
                 x = x[keep]
         chosen = self._chosen(run, x, value)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlrun.errors import QueryError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
 __all__ = ["METHODS", "PointQuery", "parse_query"]
 
@@ -45,6 +49,12 @@ class PointQuery:
     method: str
     last: bool
     exact: bool = True
+
+    def holds(self, x: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which values of the axis lie within the bounds."""
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        return (x >= low) & (x <= high)
 
 
 def parse_query(

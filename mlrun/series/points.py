@@ -129,7 +129,7 @@ class Sight:
             store.series.snapshot(ROLLUPS) if table is METRICS else None
         )
         self.stored = store.series.snapshot(table)
-        self._first_times: dict[str, int] = {}
+        self._first_times: dict[str, int | None] = {}
         self._rolls_up = isinstance(store.series, CanRollUp)
 
     def keys(self, query: PointQuery) -> tuple[str, ...] | None:
@@ -217,34 +217,24 @@ class Sight:
 
     def learn_first_times(self, run_ids: Sequence[str]) -> None:
         """Find the times of the first points of several runs at once."""
-        if self.rollups is None or len(run_ids) < 2:
+        new = tuple(run_id for run_id in run_ids if run_id not in self._first_times)
+        if not new:
             return
-        where, columns = (
-            PointFilter(run_ids=tuple(run_ids), levels=(WHOLE,)),
-            ["run_id", "first_time"],
-        )
-        rows = [self.rollups.scan(where, columns=columns).read_all(), self.fresh(run_ids, None)]
+        source, column = (self.rollups, "first_time") if self.rollups else (self.stored, "time")
+        where = PointFilter(run_ids=new, levels=(WHOLE,) if self.rollups else None)
+        rows = [source.scan(where, columns=["run_id", column]).read_all(), self.fresh(new, None)]
         found = pl.concat(
             pl.DataFrame(part).select(
                 pl.col("run_id").cast(pl.String), pl.col(name).cast(pl.Int64).alias("first")
             )
-            for part, name in zip(rows, ("first_time", "time"), strict=True)
+            for part, name in zip(rows, (column, "time"), strict=True)
         )
-        self._first_times.update(found.group_by("run_id").agg(pl.col("first").min()).iter_rows())
+        least = found.group_by("run_id").agg(pl.col("first").min())
+        self._first_times |= {**dict.fromkeys(new), **dict(least.iter_rows())}
 
     def first_time(self, run_id: str) -> int | None:
         """Return the time (microseconds) of the run's first point, whatever its key."""
-        if run_id not in self._first_times:
-            where = PointFilter(run_ids=(run_id,), levels=(WHOLE,) if self.rollups else None)
-            column = "first_time" if self.rollups else "time"
-            times = [
-                (self.rollups or self.stored).scan(where, columns=[column]).read_all().column(0)
-            ]
-            times.append(self.fresh([run_id], None).column("time"))
-            found = [numpy_of(t).min() for t in times if len(t)]
-            if not found:
-                return None
-            self._first_times[run_id] = int(min(found))
+        self.learn_first_times([run_id])
         return self._first_times[run_id]
 
 

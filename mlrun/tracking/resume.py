@@ -59,16 +59,14 @@ def find_stored(store: Store, run_id: str, *, must: bool = False) -> dict[str, A
     return rows[0] if rows else None
 
 
-def load_reachable(
-    store: Store, found: Mapping[str, Any], known: Known | None = None, *, must: bool = False
-) -> RunRow | None:
+def load_reachable(store: Store, found: Mapping[str, Any], *, must: bool) -> RunRow | None:
     """Do as `load_row`; None, with a warning, where nobody answers any more: the run counts as new.
 
     Raises:
         StoreUnreachable: nobody answers, and what is stored `must` be gone on with.
     """
     try:
-        return load_row(store, found, known)
+        return load_row(store, found)
     except StoreUnreachable as error:
         if must:
             raise

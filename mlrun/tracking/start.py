@@ -201,7 +201,7 @@ def open_run(
     if taken is None and store is not None and run_id is not None:
         found = _find(store, run_id, resume)
         _allow(run_id, resume, found, store)
-        row = load_reachable(store, found, known, must=resume == "must") if found else None
+        row = load_reachable(store, found, must=resume == "must") if found else None
     if row is None:
         found, row = None, _new_row(settings, run_id or uuid7(), changes.setdefault)
     if watch and found is None:

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 TOKEN = "the-token-of-this-test"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make soak` mixes whose engines are all in another mix, and words that are stored as others are."""
-    for item in items:
-        _, _, mix = item.nodeid.partition("::test_a_gateway_over_other_engines[")
-        _, _, say = item.nodeid.partition("_over_http.py::test_whatever_init_is_told")
-        if (mix and "clickhouse" not in mix) or (say and "say7" not in say):
-            item.add_marker(pytest.mark.soak)
-
-
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep tokens, keys, spools and caches of a test in a folder beside its own."""

@@ -32,6 +32,19 @@ def play(spool: Spool, run_id: str, rows: int = 10) -> tuple[str, int]:
     return held
 
 
+def noted(spool: Spool) -> list[bytes]:
+    """Return a list to which every body is added that is sent from now on."""
+    sent: list[bytes] = []
+    send = spool.gateway.http.send
+
+    def keep(method: str, path: str, body: bytes, *rest: Any, **more: Any) -> Any:
+        sent.append(bytes(body))
+        return send(method, path, body, *rest, **more)
+
+    spool.gateway.http.send = keep  # type: ignore[method-assign]
+    return sent
+
+
 def let_go(house: House, uploader: Uploader) -> None:
     """Send everything, say farewell, absorb, and remove the slot."""
     send_all(uploader)
@@ -64,14 +77,7 @@ def test_a_writer_that_said_farewell_is_forgotten_and_its_slot_goes_on(house: Ho
 
 def test_what_is_sent_again_after_that_is_refused(house: House) -> None:
     spool, uploader = house.spool()
-    sent: list[bytes] = []
-    send = spool.gateway.http.send
-
-    def keep(method: str, path: str, body: bytes, *rest: Any, **more: Any) -> Any:
-        sent.append(bytes(body))
-        return send(method, path, body, *rest, **more)
-
-    spool.gateway.http.send = keep  # type: ignore[method-assign]
+    sent = noted(spool)
     play(spool, "r")
     let_go(house, uploader)
     assert forget(house.store, days=-1) == 1
@@ -84,14 +90,7 @@ def test_what_is_sent_again_after_that_is_refused(house: House) -> None:
 
 def test_what_comes_again_before_that_is_passed_over(house: House) -> None:
     spool, uploader = house.spool()
-    sent: list[bytes] = []
-    send = spool.gateway.http.send
-
-    def keep(method: str, path: str, body: bytes, *rest: Any, **more: Any) -> Any:
-        sent.append(bytes(body))
-        return send(method, path, body, *rest, **more)
-
-    spool.gateway.http.send = keep  # type: ignore[method-assign]
+    sent = noted(spool)
     play(spool, "r")
     let_go(house, uploader)
     for again in sent[:-1]:

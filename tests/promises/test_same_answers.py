@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 _ON_S3 = [pytest.mark.s3, pytest.mark.xdist_group("s3")]
 MIXES = [
-    pytest.param(
-        {"series": "s3"},
-        id="sqlite+delta_on_s3+files",
-        marks=[*_ON_S3, pytest.mark.soak],  # both engines are in another mix
-    ),
+    pytest.param({"series": "s3"}, id="sqlite+delta_on_s3+files", marks=_ON_S3),
     pytest.param(
         {"records": "postgres", "series": "s3", "objects": "s3"},
         id="postgres+delta_on_s3+s3",
