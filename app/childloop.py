@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_all"]
 
+_NICE = 5  # who answers lets the gateway go first: its event loop has little to do, for everybody
+
 
 def answer_all(answer: Callable[[Store, Any], bytes | memoryview]) -> None:
     """Answer until the gateway closes the pipe."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the gateway ends us
     source = sys.stdin.buffer
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
@@ -150,24 +150,32 @@ Axis = Annotated[
 Bound = Annotated[str | None, Query(description="A number, or a time in ISO 8601; inclusive.")]
 
 
-class PointArguments:
+class PointArguments(NamedTuple):
     """Which points; as the arguments of `mlrun.metrics`."""
 
-    def __init__(
-        self,
-        key: Names = None,
-        points: Points = None,
-        x: Axis = None,
-        start: Bound = None,
-        end: Bound = None,
-        method: str = "minmaxlttb",
-        last: bool = False,
-    ) -> None:
-        self.key, self.points, self.x = key, points, x
-        self.start, self.end, self.method, self.last = start, end, method, last
+    key: list[str] | None
+    points: int | None
+    x: str | None
+    start: str | None
+    end: str | None
+    method: str
+    last: bool
 
 
-Wanted = Annotated[PointArguments, Depends()]
+async def point_arguments(
+    key: Names = None,
+    points: Points = None,
+    x: Axis = None,
+    start: Bound = None,
+    end: Bound = None,
+    method: str = "minmaxlttb",
+    last: bool = False,
+) -> PointArguments:
+    """Return what a request asks for; a coroutine, because FastAPI calls everything else in a thread."""
+    return PointArguments(key, points, x, start, end, method, last)
+
+
+Wanted = Annotated[PointArguments, Depends(point_arguments)]
 
 
 @router.get(f"{API}/runs/{{run_id}}/metrics", responses={200: _FRAME})

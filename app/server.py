@@ -21,6 +21,7 @@ from .lease import need_no_other_host
 from .logs import log, set_up
 from .options import Options, is_loopback
 from .problems import PROBLEMS, Problem, install
+from .readying import build_routes, keep_what_is_there
 from .routes_access import router as access
 from .routes_ask import router as ask
 from .routes_change import router as change
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app", "listen", "serve", "uvicorn_server"]
 
-_SWITCH_SECONDS = (
-    0.001  # the event loop waits so long at most for each thread that works out an answer
-)
 _DESCRIPTION = """Runs, metrics, artifacts and logs of machine learning, as Arrow or JSON.
 
 Every answer is Arrow IPC (`Accept: application/vnd.apache.arrow.stream`) or JSON; every error is a problem document.
@@ -52,6 +50,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
+        await build_routes(app)
         try:
             yield
         finally:
@@ -155,8 +154,12 @@ def serve(
     bound = listen(options)
     port = gateway.ports["http"] = bound.getsockname()[1]
     token = _first_token(gateway, port)
+
+    def told() -> None:
+        keep_what_is_there()
+        listening(_say(gateway, options, port, bool(token)))
+
     try:
-        told = lambda: listening(_say(gateway, options, port, bool(token)))  # noqa: E731
         uvicorn_server(gateway, told).run([bound])
     finally:
         bound.close()
