@@ -7,7 +7,6 @@ import inspect
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi.dependencies.models import Dependant
@@ -21,6 +20,7 @@ from mlrun.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mlrun.testing.gatewaythread import GatewayThread
 
