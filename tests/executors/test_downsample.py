@@ -74,6 +74,35 @@ class TestOnRay:
         references = {key: ray.put(values) for key, values in series.items()}
         assert_frame_equal(downsample(references, 100, executor=executor), answer)
 
+    def test_series_with_and_without_positions_go_together(self, executor: Any) -> None:
+        import ray
+
+        x, y = np.arange(5_000) * 2.5, np.sin(np.arange(5_000))
+        given: dict[str, Any] = {"a": y, "none": y[:0], "b": (x, y), "few": (x[:3], y[:3])}
+        answer = downsample(given, 100, executor=executor)
+        assert_frame_equal(answer, downsample(given, 100))
+        assert answer["key"].unique(maintain_order=True).to_list() == ["a", "b", "few"]
+        assert downsample({}, 100, executor=executor).columns == answer.columns
+        held = {**given, "b": (ray.put(x), ray.put(y))}
+        assert_frame_equal(downsample(held, 100, executor=executor), answer)
+
+    @pytest.mark.parametrize("count", [1, 9, 100])
+    def test_calls_that_run_together_hold_half_of_the_series(
+        self, executor: Any, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+        plain = executor.map
+
+        def counted(fn: Any, work: list[Any]) -> Any:
+            sizes.extend(len(series) for series, *_ in work)
+            return plain(fn, work)
+
+        monkeypatch.setattr(executor, "map", counted)
+        series = walks(count, 50)
+        assert downsample(series, 10, executor=executor)["key"].n_unique() == count
+        assert sum(sizes) == count
+        assert max(sizes) * executor.slots <= count / 2 + executor.slots
+
     def test_compare_is_what_metrics_answers(self, executor: Any) -> None:
         for number in range(5):
             with mlrun.init(project="p", name=f"r{number}") as run:

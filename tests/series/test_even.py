@@ -31,6 +31,26 @@ def test_ends_and_extremes_stay(rows: int, points: int, seed: int, odd: float | 
         assert np.isnan(y[chosen]).any() == np.isnan(y).any()
 
 
+@pytest.mark.parametrize("width", [1, 40, 20_000])
+def test_a_series_with_level_stretches_keeps_its_ends_and_extremes(width: int) -> None:
+    y = np.repeat(np.random.default_rng(0).normal(size=20_000 // width), width)
+    chosen = select(None, y, 100, "minmaxlttb")
+    assert 60 <= chosen.size <= 100
+    assert (np.diff(chosen) > 0).all()
+    assert (chosen[0], chosen[-1]) == (0, y.size - 1)
+    assert (y[chosen].min(), y[chosen].max()) == (y.min(), y.max())
+
+
+@pytest.mark.parametrize("at", [0, 1, 7_777, 19_998, 19_999])
+@pytest.mark.parametrize("height", [-100.0, 100.0])
+def test_a_lonely_extreme_stays_wherever_it_is(at: int, height: float) -> None:
+    y = np.sin(np.arange(20_000) / 300)
+    y[at] = height
+    chosen = select(None, y, 100, "minmaxlttb")
+    assert chosen.size <= 100
+    assert at in chosen
+
+
 @pytest.mark.parametrize("method", ["minmaxlttb", "lttb", "minmax", "m4"])
 def test_without_positions_the_index_is_meant(method: str) -> None:
     y = np.sin(np.arange(20_000) / 300)
