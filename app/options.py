@@ -28,7 +28,7 @@ class Options:
         max_rows: rows of one page.
         sql_seconds, sql_bytes, sql_rows, sql_children: what one query of a caller may take, and how many run at once.
         drain_seconds: how long a stop waits for requests that have begun.
-        requests_per_second: of one caller; 0 for no bound. An uploader looks every 40 ms, so a host sends about 25
+        requests_per_second: of one caller; 0 for no bound. An uploader sends every 40 ms, so a host sends about 25
             uploads a second, however many runs it has (W2: 100 runs, 100,000 points a second, one uploader), and one
             that catches up sends the next when the last is acknowledged; fifty users who ask without a pause get some
             110 answers a second of two processors (W3). A key that twenty hosts and all of these users share stays well

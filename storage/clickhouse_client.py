@@ -46,6 +46,7 @@ _WRITE = {
     "async_insert": 0,
     "insert_deduplicate": 1,
     "max_insert_threads": 1,
+    "max_threads": 1,  # the condition reads a few lines of the log
     "max_insert_block_size": 1 << 40,
     "min_insert_block_size_rows": 1 << 40,
     "min_insert_block_size_bytes": 1 << 50,

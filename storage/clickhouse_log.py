@@ -165,10 +165,7 @@ class TableLog:
             known, began = self._state, time.monotonic()
             try:
                 found = self.client.rows(
-                    f"SELECT mlrun_kind AS kind, "
-                    f"if(kind = {COMMIT} AND mlrun_commit != {{mine:UInt64}}, '', mlrun_name) AS name, "
-                    f"max(mlrun_number) AS number, max(mlrun_commit) AS commit FROM {self.name} "
-                    f"WHERE mlrun_kind > {DATA} AND mlrun_commit > {{known:UInt64}} GROUP BY kind, name",
+                    _news(self.name, grouped=began - known.looked > _FRESH_SECONDS),
                     {
                         "mine": number,
                         "known": min(known.commit, number - 1) if number else known.commit,
@@ -185,6 +182,18 @@ class TableLog:
         if not self._checked:
             open_version(self.client)
             self._checked = True
+
+
+def _news(table: str, *, grouped: bool) -> str:
+    """Return the question for what is new in the log; of little, ungrouped and by one thread, it takes half as long."""
+    number, commit = ("max({})" if grouped else "{}").format, "mlrun_commit"
+    return (
+        f"SELECT mlrun_kind AS kind, "
+        f"if(kind = {COMMIT} AND {commit} != {{mine:UInt64}}, '', mlrun_name) AS name, "
+        f"{number('mlrun_number')} AS number, {number(commit)} AS commit FROM {table} "
+        f"WHERE mlrun_kind > {DATA} AND {commit} > {{known:UInt64}} "
+        + ("GROUP BY kind, name" if grouped else "SETTINGS max_threads = 1")
+    )
 
 
 def _advanced(known: State, found: list[tuple[Any, ...]], looked: float) -> State:

@@ -96,7 +96,7 @@ def metrics(
         except CorruptStore as error:
             if sight.rollups is None:
                 raise
-            sight.rollups = None  # they only save time: damage to them costs no answer
+            sight.leave_rollups()  # they only save time: damage to them costs no answer
             found = _answer(sight, query)
             warn_of_damage([Finding("lost", "series", str(error))])
             return found
@@ -117,7 +117,10 @@ def _answer(sight: Sight, query: PointQuery) -> pl.DataFrame:
 
 
 class Sight:
-    """One consistent sight of the points of a store: the journal, then the rollups, then the rows."""
+    """One consistent sight of the points of a store: the journal, then the rollups, then the rows.
+
+    Each is looked at when it is first wanted. If that is the rows, and then the rollups, the rows are looked at anew.
+    """
 
     def __init__(
         self, store: Store, table: Table = METRICS, journal: JournalSnapshot | None = None
@@ -125,12 +128,30 @@ class Sight:
         self.table = table
         self.journal = journal or read_journal(store.journal)
         warn_of_damage(self.journal.findings)
-        self.rollups: SeriesView | None = (
-            store.series.snapshot(ROLLUPS) if table is METRICS else None
-        )
-        self.stored = store.series.snapshot(table)
+        self._series = store.series
+        self._rollups: list[SeriesView | None] = [] if table is METRICS else [None]
+        self._stored: SeriesView | None = None
         self._first_times: dict[str, int | None] = {}
         self._rolls_up = isinstance(store.series, CanRollUp)
+
+    @property
+    def rollups(self) -> SeriesView | None:
+        """The rollups; None for a table without, or if they are damaged."""
+        if not self._rollups:
+            self._stored = None
+            self._rollups = [self._series.snapshot(ROLLUPS)]
+        return self._rollups[0]
+
+    @property
+    def stored(self) -> SeriesView:
+        """The rows in the series store."""
+        if self._stored is None:
+            self._stored = self._series.snapshot(self.table)
+        return self._stored
+
+    def leave_rollups(self) -> None:
+        """Go on without them."""
+        self._rollups = [None]
 
     def keys(self, query: PointQuery) -> tuple[str, ...] | None:
         """Return the names that the query's keys mean; None for all."""

@@ -337,3 +337,25 @@ def test_system_metrics_are_asked_for_by_the_same_verb() -> None:
     assert 2 < found.height <= 10
     assert mlrun.metrics(run.id).is_empty()
     run.finish()
+
+
+def test_rows_are_read_without_a_look_at_rollups_and_charts_look_there_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absorb(store, line("r", "loss", range(500)), 1)
+    looked: list[str] = []
+    plain = store.series.snapshot
+
+    def snapshot(table: Table) -> Any:
+        looked.append(table.name)
+        return plain(table)
+
+    monkeypatch.setattr(store.series, "snapshot", snapshot)
+    assert metrics(store, "r", keys=["loss"], start=490).height == 10
+    assert looked == [METRICS.name]
+    looked.clear()
+    assert metrics(store, "r", keys=["loss"], points=50).height == 50
+    assert looked == [ROLLUPS.name, METRICS.name]
+    looked.clear()
+    assert metrics(store, "r", keys=["lo*"], start=490).height == 10
+    assert looked == [ROLLUPS.name, METRICS.name]
