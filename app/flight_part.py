@@ -18,16 +18,19 @@ import pyarrow as pa
 from pyarrow import flight
 
 from mlrun.errors import AccessDenied, MlrunError, NotSignedIn, QueryError, StoreBusy, UploadRefused
-from mlrun.wire import NOUNS, problem_of
+from mlrun.wire import NOUNS
 
 from .ingest_part import IngestPart
 from .logs import log
+from .problems import told_problem
 from .questions import MODELS, QUESTIONS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fastapi import APIRouter
+
+    from mlrun.store import Store
 
     from .auth import Caller
     from .gateway import Gateway
@@ -122,7 +125,7 @@ class _Door(flight.ServerMiddlewareFactory):  # type: ignore[misc]
             gateway.limits.take("requests", caller.name, 1, gateway.options.requests_per_second)
             return _Who(caller)
         except MlrunError as error:
-            raise _as_flight(error) from None
+            raise _as_flight(self._gateway.store, error) from None
 
 
 class _Server(flight.FlightServerBase):  # type: ignore[misc]
@@ -148,9 +151,11 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
                     answer = ingest.offer(caller, body).result(_SECONDS)
                     writer.write(pa.py_buffer(json.dumps(answer).encode()))
         except MlrunError as error:
-            raise _as_flight(error) from None
+            raise _as_flight(self._gateway.store, error) from None
         except TimeoutError:
-            raise _as_flight(StoreBusy("the upload waited too long: send it again")) from None
+            raise _as_flight(
+                self._gateway.store, StoreBusy("the upload waited too long: send it again")
+            ) from None
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         """Stream the answer to a question."""
@@ -158,7 +163,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         try:
             table = self._answer(caller, bytes(ticket.ticket))
         except MlrunError as error:
-            raise _as_flight(error) from None
+            raise _as_flight(self._gateway.store, error) from None
         return flight.RecordBatchStream(table)
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
@@ -168,7 +173,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         try:
             table = self._answer(caller, command)
         except MlrunError as error:
-            raise _as_flight(error) from None
+            raise _as_flight(self._gateway.store, error) from None
         endpoint = flight.FlightEndpoint(command, [])
         return flight.FlightInfo(table.schema, descriptor, [endpoint], table.num_rows, -1)
 
@@ -208,7 +213,7 @@ def _uploads(batch: Any) -> Iterator[memoryview]:
         yield memoryview(value.as_buffer() or b"")
 
 
-def _as_flight(error: MlrunError) -> Exception:
+def _as_flight(store: Store, error: MlrunError) -> Exception:
     """Return the Flight error that a client raises; the problem document rides along."""
     kinds = (
         (NotSignedIn, flight.FlightUnauthenticatedError),
@@ -216,5 +221,6 @@ def _as_flight(error: MlrunError) -> Exception:
         (StoreBusy, flight.FlightUnavailableError),
     )
     kind = next((f for ours, f in kinds if isinstance(error, ours)), flight.FlightServerError)
-    found: Exception = kind(str(error), json.dumps(problem_of(error)).encode())
+    document = told_problem(store, error)
+    found: Exception = kind(document["detail"], json.dumps(document).encode())
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["PROBLEMS", "Problem", "install", "problem_response"]
+    from mlrun.store import Store
+
+__all__ = ["PROBLEMS", "Problem", "install", "problem_response", "told_problem"]
 
 
 class Problem(BaseModel):
@@ -56,9 +60,23 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def problem_response(error: BaseException) -> Response:
+def told_problem(store: Store, error: BaseException, current: str = "") -> dict[str, Any]:
+    """Return the problem document of an error as callers are told it: files by their place in the store."""
+    document = problem_of(error, current)
+    parts = [urlsplit(store.part_url(name)) for name in ("records", "series", "objects")]
+    own = ("/" + part.path.lstrip("/") for part in parts if not part.hostname)
+    folders = {str(store.folder), *own}
+    known = {folder.rstrip("/") for folder in folders} | {os.path.realpath(f) for f in folders}
+    for folder in sorted(known - {""}, key=len, reverse=True):
+        place = os.path.relpath(folder, store.folder)
+        name = "the store" if place.startswith(".") else place
+        document["detail"] = document["detail"].replace(folder, name)
+    return document
+
+
+def problem_response(store: Store, error: BaseException) -> Response:
     """Return the answer to a request that failed."""
-    document = problem_of(error, request_id.get())
+    document = told_problem(store, error, request_id.get())
     headers = {}
     if isinstance(error, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="mlrun"'
@@ -94,7 +112,7 @@ def install(app: FastAPI) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         if isinstance(error, MlrunError) and problem_of(error)["status"] >= 500:
             log.warning("a request failed: %s", error)
-        return problem_response(error)
+        return problem_response(request.app.state.gateway.store, error)
 
     async def protocol(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -113,7 +131,7 @@ def install(app: FastAPI) -> None:
 
     async def unknown(request: Request, error: Exception) -> Response:
         log.error("a request failed", exc_info=error)
-        return problem_response(error)
+        return problem_response(request.app.state.gateway.store, error)
 
     app.add_exception_handler(MlrunError, ours)
     app.add_exception_handler(HTTPException, protocol)
