@@ -25,6 +25,8 @@ ROOMS = {
     "function": ("Function", "run_function"),
 }
 _FIRST = next(iter(ROOMS))
+_OPEN = "_room_of"  # the run whose room was chosen
+_LEFT = "_room_left"  # the room that the address named before a click, until it names the new one
 
 
 def draw() -> None:
@@ -48,7 +50,7 @@ def draw() -> None:
         _to_runs()
         return
     place = header(view)
-    room, drawn = _room(), view.state
+    room, drawn = _room(view.id), view.state
 
     def live() -> None:
         """What keeps up with the run: one fragment, so that one look and one answer serve all of it."""
@@ -62,11 +64,24 @@ def draw() -> None:
     st.fragment(states.guarded(live), run_every=TICK if goes_on(view) else None)()
 
 
-def _room() -> str:
-    """Let a room be chosen; the address holds its name, and what stands on the button is for people."""
+def _room(run_id: str) -> str:
+    """Let a room be chosen; the address holds its name, and what stands on the button is for people.
+
+    The browser sends its address with whatever it asks for, and for a moment after a click that is still the one from
+    before: until it has sent the new one, what the address named at the click is not taken for a wish to go back.
+    """
     named = address.text("room")
-    room = named if named in ROOMS else _FIRST
-    if st.session_state.get("_room", _FIRST) != room:
+    held: str = st.session_state.get("_room", _FIRST)
+    if st.session_state.get(_OPEN) != run_id:
+        st.session_state[_OPEN], st.session_state[_LEFT] = run_id, None
+    left = st.session_state[_LEFT]
+    if left == named:
+        room = held
+        address.put(room=room)
+    else:
+        room = named if named in ROOMS else _FIRST
+        st.session_state[_LEFT] = None
+    if held != room:
         # only then: what is set outlives a run that a click breaks off, and would be taken for what was clicked
         st.session_state["_room"] = room
     st.segmented_control(
@@ -77,7 +92,8 @@ def _room() -> str:
 
 
 def _enter() -> None:
-    address.put(room=st.session_state["_room"])
+    # the address as the browser sent it; `_room` writes the new one
+    st.session_state[_LEFT] = address.text("room")
 
 
 def _to_runs() -> None:

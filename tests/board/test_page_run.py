@@ -119,6 +119,33 @@ def test_of_many_metrics_a_page_is_asked_for(
     assert "k000" not in said
 
 
+def test_a_click_on_a_room_holds_though_the_browser_still_sends_the_address_from_before(
+    opened: Callable[..., Any],
+) -> None:
+    run = mlrun.init(project="p")
+    run.log({"loss": 1.0})
+    for before in (None, "console"):
+        page = opened("run", id=run.id, **({"room": before} if before else {}))
+        page.segmented_control(key="_room").set_value("charts").run()
+        assert page.query_params["room"] in ("charts", ["charts"])
+        for _ in range(2):  # nobody has clicked, and the new address has not arrived yet
+            if before:
+                page.query_params["room"] = before
+            else:
+                del page.query_params["room"]
+            page.run()
+            assert page.segmented_control(key="_room").value == "charts"
+            assert page.query_params["room"] in ("charts", ["charts"])
+        page.run()
+        page.query_params["room"] = "system"  # a link, or back: what it names from then on is meant
+        page.run()
+        assert page.segmented_control(key="_room").value == "system"
+        page.query_params["room"] = before or "overview"
+        page.run()
+        assert page.segmented_control(key="_room").value == (before or "overview")
+    run.finish()
+
+
 def test_rooms_without_anything_say_so(opened: Callable[..., Any]) -> None:
     with mlrun.init(project="p", console=False, system_metrics=False) as run:
         pass
