@@ -97,13 +97,19 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+def free_port() -> int:
+    """Return a port of this host that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 class Dashboard:
     """`mlrun ui` over a store, in a process of its own."""
 
-    def __init__(self, dbpath: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def __init__(self, dbpath: str, port: int = 0, **environ: str) -> None:
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
             sys.executable,
@@ -114,7 +120,8 @@ class Dashboard:
             "--port",
             str(port),
         ]
-        self.process = subprocess.Popen(command, env={**os.environ, "MLRUN_DBPATH": dbpath})
+        env = {**os.environ, "MLRUN_DBPATH": dbpath, **environ}
+        self.process = subprocess.Popen(command, env=env)
         until = time.monotonic() + 60
         while True:
             try:

@@ -6,12 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -21,6 +18,7 @@ from mlrun.app.keys import Keys
 from mlrun.errors import AccessDenied, ConfigError, NotSignedIn
 from mlrun.storage.gateway_http import Http
 from mlrun.store import open_store
+from mlrun.testing.oidcprovider import OidcProvider
 from mlrun.wire import API
 
 if TYPE_CHECKING:
@@ -28,71 +26,41 @@ if TYPE_CHECKING:
 
     from mlrun.testing.gatewaythread import GatewayThread
 
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-PUBLIC = KEY.public_key().public_bytes(
-    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-)
 
 
 @pytest.fixture
-def issuer() -> Iterator[str]:
-    class Provider(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            where = f"http://{self.headers['Host']}"
-            told: dict[str, Any] = {"jwks_uri": f"{where}/keys"}
-            if self.path == "/keys":
-                own = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key()))
-                told = {"keys": [{**own, "kid": "one", "use": "sig", "alg": "RS256"}]}
-            body = json.dumps(told).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def provider() -> Iterator[OidcProvider]:
+    with OidcProvider() as found:
+        yield found
 
 
-def token(issuer: str, key: Any = KEY, **claims: Any) -> str:
-    told = {
-        "iss": issuer, "aud": "mlrun", "email": "ann@example.org", "exp": time.time() + 60, **claims,
-    }  # fmt: skip
-    kept = {k: v for k, v in told.items() if v is not None}
-    return jwt.encode(kept, key, algorithm="RS256", headers={"kid": "one"})
-
-
-def forged(issuer: str) -> str:
+def forged(provider: OidcProvider) -> str:
     """Signed with the public key as if it were a shared secret."""
-    good = token(issuer).split(".")[1]
+    public = provider.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    good = provider.token().split(".")[1]
     head = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT","kid":"one"}').rstrip(b"=")
     text = head + b"." + good.encode()
-    mark = base64.urlsafe_b64encode(hmac.new(PUBLIC, text, hashlib.sha256).digest()).rstrip(b"=")
+    mark = base64.urlsafe_b64encode(hmac.new(public, text, hashlib.sha256).digest()).rstrip(b"=")
     return (text + b"." + mark).decode()
 
 
-def unsigned(issuer: str) -> str:
-    good = token(issuer).split(".")[1]
+def unsigned(provider: OidcProvider) -> str:
+    good = provider.token().split(".")[1]
     head = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT","kid":"one"}').rstrip(b"=")
     return f"{head.decode()}.{good}."
 
 
 def test_a_good_token_has_the_roles_that_were_given_here(
-    serve: Callable[..., GatewayThread], issuer: str
+    serve: Callable[..., GatewayThread], provider: OidcProvider
 ) -> None:
     mlrun.init("mine", "a").finish()
     mlrun.init("theirs", "b").finish()
     store = open_store()
-    gateway = serve(store, oidc_issuer=issuer, oidc_audience="mlrun")
-    http = Http(gateway.url, key=token(issuer))
+    gateway = serve(store, oidc_issuer=provider.url, oidc_audience="mlrun")
+    http = Http(gateway.url, key=provider.token())
     me = json.loads(http.send("GET", f"{API}/me").body)
     assert me == {"name": "oidc:ann@example.org", "server": "", "roles": {}} | {
         "scopes": ["admin", "read", "write"]
@@ -107,22 +75,24 @@ def test_a_good_token_has_the_roles_that_were_given_here(
     http.close()
 
 
-def test_every_other_token_is_refused(serve: Callable[..., GatewayThread], issuer: str) -> None:
-    gateway = serve(oidc_issuer=issuer, oidc_audience="mlrun")
+def test_every_other_token_is_refused(
+    serve: Callable[..., GatewayThread], provider: OidcProvider
+) -> None:
+    gateway = serve(oidc_issuer=provider.url, oidc_audience="mlrun")
     assert gateway.gateway.auth.has_keys()
     for bad in (
-        token(issuer, OTHER),
-        token("http://evil.example"),
-        token(issuer, aud="another"),
-        token(issuer, aud=None),
-        token(issuer, exp=None),
-        token(issuer, exp=time.time() - 3600),
-        token(issuer, nbf=time.time() + 3600),
-        token(issuer, email=None),
-        token(issuer, email=7),
-        token(issuer, email_verified=False),
-        forged(issuer),
-        unsigned(issuer),
+        provider.token(OTHER),
+        provider.token(iss="http://evil.example"),
+        provider.token(aud="another"),
+        provider.token(aud=None),
+        provider.token(exp=None),
+        provider.token(exp=time.time() - 3600),
+        provider.token(nbf=time.time() + 3600),
+        provider.token(email=None),
+        provider.token(email=7),
+        provider.token(email_verified=False),
+        forged(provider),
+        unsigned(provider),
         "a.b.c",
         "..",
     ):
