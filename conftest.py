@@ -93,10 +93,18 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """Make a database for one test."""
+    """Give a database without anything of ours to one test."""
     url = postgres.database()
     yield url
-    postgres.drop(url)
+    postgres.give_back(url)
+
+
+@pytest.fixture
+def postgres_made_url(postgres: PostgresServer) -> Iterator[str]:
+    """Give a database to one test whose first step is to make our tables; they may be there, without rows."""
+    url = postgres.database(made=True)
+    yield url
+    postgres.give_back(url, made=True)
 
 
 @pytest.fixture(scope="session")

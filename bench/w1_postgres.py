@@ -32,7 +32,7 @@ def run(options: Options) -> list[Figure]:
         for runs in sizes:
             url = server.database()
             out += _size(options, url, runs, repeats)
-            server.drop(url)
+            server.give_back(url)
     return out
 
 

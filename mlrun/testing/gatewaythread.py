@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ class GatewayThread:
         self.url = f"http://127.0.0.1:{port}"
         self._listening = threading.Event()
         self._server: Any = app["server"].uvicorn_server(self.gateway, self._listening.set)
+        self._server.main_loop, self._server.shutdown = self._until_left, self._stop
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
     def _run(self) -> None:
@@ -47,6 +51,23 @@ class GatewayThread:
             asyncio.run(self._server.serve(sockets=[self._socket]))
         finally:
             self._listening.set()
+
+    async def _until_left(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.on_tick(0)
+        await self._left.wait()
+
+    async def _stop(self, sockets: object = None) -> None:
+        """Do as uvicorn does, which looks ten times a second whether a connection has ended: a test has no time."""
+        state = self._server.server_state
+        for server in self._server.servers:
+            server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        until = time.monotonic() + 10
+        while (state.connections or state.tasks) and time.monotonic() < until:
+            await asyncio.sleep(0.002)
+        await self._server.lifespan.shutdown()
 
     def __enter__(self) -> GatewayThread:
         """Start it, and return when it listens."""
@@ -63,6 +84,7 @@ class GatewayThread:
         trace: TracebackType | None,
     ) -> None:
         """Stop it."""
-        self._server.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._left.set)
         self._thread.join(30)
         self._socket.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["PostgresServer"]
+
+_END_OTHERS = """
+select pg_terminate_backend(pid, 5000) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""
+_DROP = "drop schema if exists mlrun cascade"
+_EMPTY = """
+do $$ declare name text;
+begin
+  for name in select tablename from pg_tables where schemaname = 'mlrun' and tablename <> 'version' loop
+    execute format('delete from mlrun.%I', name);
+  end loop;
+end $$
+"""
 
 
 class PostgresServer:
@@ -28,6 +43,8 @@ class PostgresServer:
         self._durable = durable
         self._folder = ""
         self._server: Any = None
+        self._free: dict[bool, list[str]] = {False: [], True: []}
+        self._sessions: dict[str, Any] = {}
 
     def __enter__(self) -> PostgresServer:
         """Make a cluster and start it."""
@@ -50,6 +67,7 @@ class PostgresServer:
         trace: TracebackType | None,
     ) -> None:
         """Stop it and remove its folder."""
+        self._leave()
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -61,18 +79,35 @@ class PostgresServer:
         """Return the path of a program that comes with the server, such as `pg_dump`."""
         return str(Path(self._server.bin_path) / name)
 
-    def database(self) -> str:
-        """Make an empty database and return its URL."""
-        name = f"t{uuid7().replace('-', '')}"
-        self.sql(f"create database {name} template template0 strategy file_copy")
-        parts = urlsplit(str(self._server.get_uri()))
-        return parts._replace(path=f"/{name}").geturl()
+    def database(self, *, made: bool = False) -> str:
+        """Return the URL of a database without rows; one that was given back is used again.
 
-    def drop(self, url: str) -> None:
-        """Drop a database, whoever uses it."""
-        self.sql(f"drop database if exists {urlsplit(url).path[1:]} with (force)")
+        Args:
+            made: it may have our tables already, as a store leaves them; without, it has nothing of ours.
+        """
+        if not self._free[made]:
+            name = f"t{uuid7().replace('-', '')}"
+            self.sql(f"create database {name} template template0 strategy file_copy")
+            parts = urlsplit(str(self._server.get_uri()))
+            return parts._replace(path=f"/{name}").geturl()
+        return self._free[made].pop()
+
+    def give_back(self, url: str, *, made: bool = False) -> None:
+        """Take a database back that nobody needs any more: sessions are ended, rows or tables removed."""
+        if url not in self._sessions:
+            connect = import_module("mlrun.storage.postgres_connect").Connection
+            self._sessions[url] = connect(url)  # takes longer than emptying does
+        for statement in (_END_OTHERS, _EMPTY if made else _DROP):
+            self._sessions[url].execute(statement)
+        self._free[made].append(url)
 
     def restart(self) -> None:
         """Stop the server as an administrator does, ending every session, and start it again."""
+        self._leave()
         self._server.stop()
         self._server.ensure_postgres_running()
+
+    def _leave(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()

@@ -64,7 +64,11 @@ def deaf_to_signals() -> None:
 @pytest.mark.parametrize(
     "handler", [sleeps, sleeps_natively, does_not_listen, holds_the_interpreter, deaf_to_signals]
 )
-def test_abort_ends_a_run_beside_the_caller(start: Callable[..., RunView], handler: Any) -> None:
+def test_abort_ends_a_run_beside_the_caller(
+    start: Callable[..., RunView], handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlrun.execution.watching._GRACE", 0.7)
+    monkeypatch.setattr("mlrun.executors.localjob._GRACE", 0.7)
     view = wait_for(start(handler, watch=False), "running")
     view.abort("enough")
     assert (view.state, view.error) == ("aborted", "enough")

@@ -118,7 +118,10 @@ def test_cancel_ends_a_call_and_the_process_that_makes_it(local: Any) -> None:
     assert local.submit(nap, 0).result(60) != pid
 
 
-def test_cancel_kills_what_does_not_listen_and_what_it_started(local: Any, tmp_path: Path) -> None:
+def test_cancel_kills_what_does_not_listen_and_what_it_started(
+    local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlrun.executors.localjob._GRACE", 0.5)
     note = tmp_path / "pid"
 
     def stubborn() -> None:

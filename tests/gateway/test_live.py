@@ -182,7 +182,7 @@ def test_a_query_that_takes_too_long_or_too_much_is_ended_and_the_next_one_answe
     with mlrun.init("p", "a") as run:
         for step in range(1500):  # their cube is just below what Polars can count
             run.log({"loss": float(step)}, step=step)
-    one = http(sql_seconds=8.0, sql_rows=1000)
+    one = http(sql_seconds=3.0, sql_rows=1000)
     heavy = (
         "select a.value * b.value + c.value as v, count(*) as n "
         "from metrics a cross join metrics b cross join metrics c group by 1"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,10 +106,15 @@ class World:
         for child in self.children:
             child.kill()
             child.communicate()
-        for spool in self.spools:
+        for (
+            spool
+        ) in self.spools:  # it would look for another few seconds whether somebody writes again
+            for pid in _uploaders(spool):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             end = time.monotonic() + 20
             while uploader_lives(spool) and time.monotonic() < end:
-                time.sleep(0.05)
+                time.sleep(0.01)
         self.gateway.stop()
 
 
@@ -216,10 +222,10 @@ def test_a_killed_uploader_is_replaced(world: World) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB in memory, where we may mount one."""
+    """A file system of 16 MB in memory, where we may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "mlrun-test", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "mlrun-test", str(place)]
     if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield place
@@ -231,7 +237,7 @@ def test_a_full_disk_of_the_gateway_holds_everything_up_and_loses_nothing(
 ) -> None:
     world = World(tmp_path, small_disk / "store")
     try:
-        child = world.start(TRACK, "r", "400000", "0", MLRUN_FINISH_TIMEOUT="3")
+        child = world.start(TRACK, "r", "200000", "0", MLRUN_FINISH_TIMEOUT="2")
         _, error = child.communicate(timeout=120)
         assert child.returncode == 0
         assert b"disk is full" in error
@@ -239,7 +245,7 @@ def test_a_full_disk_of_the_gateway_holds_everything_up_and_loses_nothing(
         subprocess.run(grown, check=True)
         done = world.sync()
         assert done.returncode == 0, done.stderr
-        assert world.steps("r") == list(range(400_000))
+        assert world.steps("r") == list(range(200_000))
         found = mlrun.runs("p", store=world.store, columns=["state", "dropped"])
         assert found.rows() == [("completed", None)]
     finally:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,13 +19,12 @@ from mlrun.testing.crash import run_crash
 from mlrun.tracking.background import drain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
     from mlrun.contracts import Mark
     from mlrun.store import Store
 
+ROOT = str(Path(__file__).parents[2])
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -181,21 +183,20 @@ def test_it_is_due_when_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_due(journal)
 
 
-def _short_run(folder: str, number: int) -> None:
-    with mlrun.init(project="p", name=f"r{number}", store=folder) as run:
-        run.log({"loss": float(number)})
+SHORT_RUN = """
+import sys, mlrun
+with mlrun.init(project="p", name=f"r{sys.argv[2]}", store=sys.argv[1]) as run:
+    run.log({"loss": 1.0})
+"""
 
 
 def test_many_short_processes_leave_few_files() -> None:
     store = mlrun.open_store()
     for number in range(0, 12, 4):
-        batch = [
-            SPAWN.Process(target=_short_run, args=(str(store.folder), number + i)) for i in range(4)
-        ]
-        for process in batch:
-            process.start()
-        for process in batch:
-            process.join(60)
+        words = [sys.executable, "-c", SHORT_RUN, str(store.folder)]
+        env = {**os.environ, "PYTHONPATH": ROOT}
+        batch = [subprocess.Popen([*words, f"{number + i}"], env=env) for i in range(4)]
+        assert [process.wait(60) for process in batch] == [0] * 4
         absorb(store, wait=True)
     assert mlrun.runs("p").height == 12
     slots = [p for p in store.journal.iterdir() if p.is_dir()]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 POINTS = 200
 
 
-def fill(name: str) -> str:
-    with mlrun.init(project="p", name=name, id=name, config={"lr": 0.1}) as run:
+def fill(name: str, store: Path | None = None) -> str:
+    with mlrun.init(project="p", name=name, id=name, config={"lr": 0.1}, store=store) as run:
         for step in range(POINTS):
             run.log({"a": float(step)}, step)
         run.log_artifact(f"of {name}", body=f"bytes of {name}" * 10)
@@ -145,19 +145,27 @@ FILES = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with a run that is absorbed and one that waits in the journal; tests damage copies of it."""
+    folder = tmp_path_factory.mktemp("whole") / ".mlrun"
+    fill("old", folder)
+    open_store(folder).writer().close()
+    mlrun.compact(store=folder)
+    fill("new", folder)
+    open_store(folder).writer().close()
+    close_all()
+    return folder
+
+
 @pytest.mark.parametrize("damage", [flipped, cut])
 @pytest.mark.parametrize("pattern", FILES.values(), ids=FILES)
 def test_damage_is_found_and_the_rest_is_read(
-    own_folder: Path, pattern: str, damage: Callable[[bytes], bytes]
+    whole: Path, own_folder: Path, pattern: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    """A run that is absorbed and one that waits in the journal: one damaged file never costs both."""
-    fill("old")
-    open_store().writer().close()
-    mlrun.compact()
-    fill("new")
-    open_store().writer().close()
-    close_all()
+    """One damaged file never costs both runs."""
     folder = own_folder / ".mlrun"
+    shutil.copytree(whole, folder)
     path = max(folder.glob(pattern), key=lambda p: p.stat().st_size)
     path.chmod(0o600)
     path.write_bytes(damage(path.read_bytes()))
@@ -172,9 +180,9 @@ def test_damage_is_found_and_the_rest_is_read(
         found = examine(open_store(), repair=True)
         close_all()
     assert not [f for f in found if f.severity == "repairable"]
-    whole = [r for r in ("old", "new") if mlrun.metrics(r).height == POINTS]
-    assert whole
-    assert set(whole) <= set(mlrun.runs()["run_id"])
+    read = [r for r in ("old", "new") if mlrun.metrics(r).height == POINTS]
+    assert read
+    assert set(read) <= set(mlrun.runs()["run_id"])
     fill("later")
     mlrun.compact()
     assert mlrun.get_run("later").state == "completed"

@@ -264,11 +264,7 @@ def test_long_and_short_series_together(store: Any) -> None:
     assert store.series.rows == 70
 
 
-@pytest.mark.parametrize("given", [
-    {}, {"x": "time"}, {"x": "relative"}, {"start": 777, "end": 30_001},
-    {"x": "relative", "start": 0.5, "end": 20.0},
-])  # fmt: skip
-def test_many_series_are_read_together_as_each_is_alone(store: Any, given: dict[str, Any]) -> None:
+def test_many_series_are_read_together_as_each_is_alone(store: Any) -> None:
     chance = np.random.default_rng(0)
     for n in range(7):
         size = 40_000 + n * 9_000  # of several levels
@@ -277,10 +273,15 @@ def test_many_series_are_read_together_as_each_is_alone(store: Any, given: dict[
     again = part(np.arange(100, 200), np.zeros(100), run="r3", segment=9)
     absorb(store, again, 9)
     runs = [f"r{n}" for n in range(7)]
-    together = metrics(store, runs, keys=["k"], points=60, **given)
-    alone = [metrics(store, [run], keys=["k"], points=60, **given) for run in runs]
-    assert together.height > 7 * 30
-    assert together.equals(pl.concat(alone))
+    for asked in (
+        {}, {"x": "time"}, {"x": "relative"}, {"start": 777, "end": 30_001},
+        {"x": "relative", "start": 0.5, "end": 20.0},
+    ):  # fmt: skip
+        words: dict[str, Any] = asked
+        together = metrics(store, runs, keys=["k"], points=60, **words)
+        alone = [metrics(store, [run], keys=["k"], points=60, **words) for run in runs]
+        assert together.height > 7 * 30
+        assert together.equals(pl.concat(alone)), asked
 
 
 def test_charts_of_a_crowd_may_reach_beyond_a_range_and_miss_nothing_inside(store: Any) -> None:

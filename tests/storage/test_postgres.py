@@ -42,8 +42,10 @@ def records(url: str) -> Iterator[Any]:
 
 class TestPostgreSQL(RecordsConformance):
     @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url
+    def url(self, request: pytest.FixtureRequest) -> str:
+        made = "records" in request.fixturenames
+        url: str = request.getfixturevalue("postgres_made_url" if made else "postgres_url")
+        return url
 
 
 # -- what only a server can do --------------------------------------------------------------------
