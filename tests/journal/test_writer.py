@@ -204,7 +204,9 @@ def test_interrupts_at_random_moments_leave_whole_calls(journal: Path, writer: W
     while time.monotonic() < end:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.0003 + (step % 7) * 0.0003)
-            while time.monotonic() < end:  # what is raised while Python frees an object goes nowhere
+            while (
+                time.monotonic() < end
+            ):  # what is raised while Python frees an object goes nowhere
                 step += 1
                 channel.log({"a": step, "b": step, f"k{step % 500}": step}, step)
                 returned.append(step)
