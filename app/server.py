@@ -119,6 +119,18 @@ class _Server(uvicorn.Server):
         if self.started:
             self._listens()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests that have begun finish; nobody is asked to say farewell.
+
+        An idle connection with TLS would be waited for until its client answers, half a minute at most.
+        """
+        if self.config.is_ssl:
+            for connection in list(self.server_state.connections):
+                cycle = getattr(connection, "cycle", connection)
+                if cycle is None or getattr(cycle, "response_complete", False):
+                    connection.transport.abort()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Refuse new work, end streams, and let requests that have begun finish."""
         self._gateway.draining = True
