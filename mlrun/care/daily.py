@@ -6,15 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from mlrun.journal.detached import stand_back
+
 __all__ = ["main"]
 
 
 def main(folder: str) -> int:
     """Compact, at low priority, in a session of its own; returns 0."""
-    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
-        os.setsid()  # the terminal's ctrl-C is not meant for us
-    if hasattr(os, "nice"):
-        os.nice(10)
+    stand_back(10)
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the other cores are the gateway's
     from mlrun.care.compaction import compact
     from mlrun.store import open_store

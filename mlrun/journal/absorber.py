@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from mlrun.journal.detached import stand_back
+
 __all__ = ["main"]
 
 
@@ -15,10 +17,7 @@ def main(folder: str) -> int:
     Returns:
         0, also when another absorber is at work, or when the store was deleted meanwhile.
     """
-    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
-        os.setsid()  # the terminal's ctrl-C is not meant for us
-    if hasattr(os, "nice"):
-        os.nice(10)
+    stand_back(10)
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the other cores are the training's
     from mlrun.journal.absorb import absorb
     from mlrun.store import open_store

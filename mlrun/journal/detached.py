@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["reap", "start_detached"]
+__all__ = ["reap", "stand_back", "start_detached"]
 
 _children: list[int] = []
 
@@ -34,6 +35,22 @@ def start_detached(module: str, argument: str, **variables: str) -> None:
         return
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     _children.append(os.posix_spawn(sys.executable, command, env, file_actions=quiet))
+
+
+def stand_back(nice: int) -> None:
+    """Let what people wait for go first, and leave the terminal's session; for a program of ours, at its start.
+
+    Args:
+        nice: how much, 1 to 19.
+    """
+    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
+        os.setsid()
+    if hasattr(os, "nice"):
+        os.nice(nice)
+        with suppress(
+            OSError
+        ):  # Linux shares time among sessions first, and within one by priority
+            Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def reap() -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from mlrun.advisorylock import FileLock
 from mlrun.errors import AccessDenied, MlrunError, NotSignedIn
 from mlrun.ids import now_us
+from mlrun.journal.detached import stand_back
 from mlrun.journal.files import DICT, LOG, SEGMENT, TEXT, list_numbers, list_slots
 from mlrun.journal.slots import adopt, probe_alive, read_owner
 from mlrun.journal.spool import has_pending, objects_waiting, read_sent, token_of, write_sent
@@ -350,10 +351,7 @@ def main(url: str) -> int:
     Returns:
         0, also when another uploader is at work.
     """
-    if hasattr(os, "setsid") and os.getpid() != os.getsid(0):
-        os.setsid()  # the terminal's ctrl-C is not meant for us
-    if hasattr(os, "nice"):
-        os.nice(5)
+    stand_back(5)
     from mlrun.gatewaystore import GatewayStore
 
     store = GatewayStore(url)
