@@ -22,7 +22,7 @@ from mlrun.errors import ConfigError, JobError
 from mlrun.series.downsampling import select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,13 +64,14 @@ def downsample(
     """
     _check(points, method)
     keys = list(series)
-    if executor is None or not executor.shares_memory:
-        parts = [_joined(list(_by_threads([series[k] for k in keys], points, method)))]
-    else:
-        shards = _shards(keys, executor.slots)
-        work = [([series[k] for k in shard], points, method) for shard in shards]
-        parts = list(_in_order(executor, _choose, work)) or [_joined([])]
-    return _frame(keys, parts)
+    if executor is None or not executor.shares_memory or not keys:
+        return _frame(keys, _joined(list(_by_threads([series[k] for k in keys], points, method))))
+    shards = _shards(keys, executor.slots)
+    work = [([series[k] for k in shard], points, method) for shard in shards]
+    # each answer becomes a frame while others are worked out
+    frames = _in_order(executor, _choose, work, lambda index, found: _frame(shards[index], found))
+    joined: pl.DataFrame = pl.concat(frames, how="vertical_relaxed")
+    return joined
 
 
 def compare(
@@ -121,12 +122,14 @@ def _shards(keys: list[str], slots: int) -> list[list[str]]:
     return [keys[i : i + size] for i in range(0, len(keys), size)]
 
 
-def _in_order(executor: Executor, fn: Any, work: list[Any]) -> Iterator[Any]:
+def _in_order(
+    executor: Executor, fn: Any, work: list[Any], then: Callable[[int, Any], Any] = lambda _, v: v
+) -> Iterator[Any]:
     found: dict[int, Any] = {}
     for index, value in executor.map(fn, work):
         if isinstance(value, JobError):
             raise value
-        found[index] = value
+        found[index] = then(index, value)
     yield from (found[index] for index in range(len(work)))
 
 
@@ -175,8 +178,8 @@ def _by_threads(series: list[Any], points: int, method: str) -> Iterator[Any]:
         yield from pool.map(lambda one: _chosen(one, points, method), series)
 
 
-def _frame(keys: list[str], parts: list[_Chosen]) -> pl.DataFrame:
-    sizes, x, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+def _frame(keys: list[str], found: _Chosen) -> pl.DataFrame:
+    sizes, x, values = found
     rows = np.repeat(np.arange(len(keys), dtype=np.uint32), sizes)
     named = pl.Series("key", keys, dtype=pl.String)
     return pl.DataFrame({"key": named.gather(rows), "x": x, "value": values})
