@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mlrun.testing.clickhouse import ClickHouseServer
@@ -29,7 +29,8 @@ _SOAK = re.compile(
         # many processes cost seconds of imports each: they are started over files, where most users are
         r"(TestClickHouse|TestDeltaOnS3|TestPostgreSQL)::test_(processes_|two_processes_race_for_the_same_segments)",
         # in a bucket Delta has other commits, and the same rows
-        r"TestDeltaOnS3::test_(a_killed_append|compaction_changes_no_row|every_table_round_trips|filter)",
+        r"TestDeltaOnS3::test_(a_killed_append|compaction_|every_table_round_trips|filter)",
+        r"TestS3::test_threads",
         # with `ray-job` every call is a process that imports Ray: here is what it does in a way of its own
         r"test_ray_job\.py::TestCalls::test_(?!a_call_gives_its_value|cancel_ends_native_code|logs_follow)",
         r"test_ray_job\.py::TestRuns::test_(?!abort_ends_it|it_gives_what_it_gives)",
@@ -93,18 +94,24 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """Give a database without anything of ours to one test."""
+    """Make a database for one test."""
     url = postgres.database()
     yield url
-    postgres.give_back(url)
+    postgres.drop(url)
 
 
 @pytest.fixture
-def postgres_made_url(postgres: PostgresServer) -> Iterator[str]:
-    """Give a database to one test whose first step is to make our tables; they may be there, without rows."""
-    url = postgres.database(made=True)
-    yield url
-    postgres.give_back(url, made=True)
+def lend_postgres(postgres: PostgresServer) -> Iterator[Callable[[bool], str]]:
+    """Lend databases without rows, with our tables or without, to one test that leaves no process behind."""
+    lent: list[tuple[str, bool]] = []
+
+    def lend(made: bool) -> str:
+        lent.append((postgres.lend(made=made), made))
+        return lent[-1][0]
+
+    yield lend
+    for url, made in lent:
+        postgres.give_back(url, made=made)
 
 
 @pytest.fixture(scope="session")

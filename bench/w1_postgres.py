@@ -32,7 +32,7 @@ def run(options: Options) -> list[Figure]:
         for runs in sizes:
             url = server.database()
             out += _size(options, url, runs, repeats)
-            server.give_back(url)
+            server.drop(url)
     return out
 
 

@@ -79,27 +79,40 @@ class PostgresServer:
         """Return the path of a program that comes with the server, such as `pg_dump`."""
         return str(Path(self._server.bin_path) / name)
 
-    def database(self, *, made: bool = False) -> str:
-        """Return the URL of a database without rows; one that was given back is used again.
+    def database(self) -> str:
+        """Make a database and return its URL."""
+        name = f"t{uuid7().replace('-', '')}"
+        url = str(self._server.get_uri())
+        made = f"create database {name} template template0 strategy file_copy"
+        self._session(url).execute(made)
+        return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever uses it."""
+        name = urlsplit(url).path[1:]
+        dropped = f"drop database if exists {name} with (force)"
+        self._session(str(self._server.get_uri())).execute(dropped)
+
+    def lend(self, *, made: bool) -> str:
+        """Return the URL of a database without rows that others have had, for who leaves nobody behind that writes.
 
         Args:
             made: it may have our tables already, as a store leaves them; without, it has nothing of ours.
         """
-        if not self._free[made]:
-            name = f"t{uuid7().replace('-', '')}"
-            self.sql(f"create database {name} template template0 strategy file_copy")
-            parts = urlsplit(str(self._server.get_uri()))
-            return parts._replace(path=f"/{name}").geturl()
-        return self._free[made].pop()
+        return self._free[made].pop() if self._free[made] else self.database()
 
-    def give_back(self, url: str, *, made: bool = False) -> None:
-        """Take a database back that nobody needs any more: sessions are ended, rows or tables removed."""
-        if url not in self._sessions:
-            connect = import_module("mlrun.storage.postgres_connect").Connection
-            self._sessions[url] = connect(url)  # takes longer than emptying does
+    def give_back(self, url: str, *, made: bool) -> None:
+        """Take back what was lent: sessions are ended, rows or tables removed."""
+        session = self._session(url)
         for statement in (_END_OTHERS, _EMPTY if made else _DROP):
-            self._sessions[url].execute(statement)
+            session.execute(statement)
         self._free[made].append(url)
+
+    def _session(self, url: str) -> Any:
+        """Return a session that is kept: to begin one takes longer than what it is wanted for."""
+        if url not in self._sessions:
+            self._sessions[url] = import_module("mlrun.storage.postgres_connect").Connection(url)
+        return self._sessions[url]
 
     def restart(self) -> None:
         """Stop the server as an administrator does, ending every session, and start it again."""

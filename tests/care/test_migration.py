@@ -119,7 +119,7 @@ def test_postgres_waits_for_a_backup_and_its_command_makes_one_that_restores(
         assert records.versions() == (1, postgres_schema.VERSION)
         records.migrate()
         assert [r["run_id"] for r in records.lookup(RUNS, {})] == [run_id]
-    postgres.give_back(again)
+    postgres.drop(again)
 
 
 @pytest.mark.postgres

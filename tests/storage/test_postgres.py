@@ -23,14 +23,14 @@ from mlrun.where import parse, parse_order
 from mlrun.where.ast import Compare, Literal_, Name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    return postgres_url
+def url(lend_postgres: Callable[[bool], str]) -> str:
+    return lend_postgres(False)
 
 
 @pytest.fixture
@@ -42,10 +42,8 @@ def records(url: str) -> Iterator[Any]:
 
 class TestPostgreSQL(RecordsConformance):
     @pytest.fixture
-    def url(self, request: pytest.FixtureRequest) -> str:
-        made = "records" in request.fixturenames
-        url: str = request.getfixturevalue("postgres_made_url" if made else "postgres_url")
-        return url
+    def url(self, lend_postgres: Callable[[bool], str], request: pytest.FixtureRequest) -> str:
+        return lend_postgres("records" in request.fixturenames)
 
 
 # -- what only a server can do --------------------------------------------------------------------
