@@ -36,13 +36,18 @@ def main(fd: int) -> None:
     calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     idle = threading.Event()
     idle.set()
-    threading.Thread(target=_listen, args=(conn, calls, idle), daemon=True).start()
+    gone = threading.Event()
+    threading.Thread(target=_listen, args=(conn, calls, idle, gone), daemon=True).start()
     for module in modules:
         import_module(module)
     install()
     conn.send_bytes(b"ready")
     while (call := calls.get()) is not None:
         idle.clear()
+        if (
+            gone.is_set()
+        ):  # looked at in this order, and by `_listen` in the other: one of them sees it
+            return
         answer = _answer(call)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -53,12 +58,16 @@ def main(fd: int) -> None:
 
 
 def _listen(
-    conn: Connection, calls: queue.SimpleQueue[bytes | None], idle: threading.Event
+    conn: Connection,
+    calls: queue.SimpleQueue[bytes | None],
+    idle: threading.Event,
+    gone: threading.Event,
 ) -> None:
     try:
         while True:
             calls.put(conn.recv_bytes())
     except (EOFError, OSError):
+        gone.set()
         calls.put(None)
     if not idle.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
