@@ -181,16 +181,11 @@ def _resolve(name: str, reference: str) -> str:
 
 def _bring(setup: Setup) -> None:
     """Put the code that came along on `sys.path`; this worker serves no other code (see `ray_needs`)."""
-    import io
-    import tempfile
-    import zipfile
-
     import ray
+
+    from mlrun.execution.codefolder import unpack_code
 
     known: dict[str, str] = sys.__dict__.setdefault("_mlrun_sources", {})
     if setup.source not in known:
-        folder = tempfile.mkdtemp(prefix="mlrun-source-")
-        with zipfile.ZipFile(io.BytesIO(ray.get(setup.archive[0]))) as archive:
-            archive.extractall(folder)
-        known[setup.source] = folder
+        known[setup.source] = folder = unpack_code(ray.get(setup.archive[0]))
         sys.path.insert(0, folder)

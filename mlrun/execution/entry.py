@@ -252,7 +252,9 @@ def perform_text(
         for name, reference in call.get("secrets", {}).items():
             os.environ[name] = read_reference(reference)
         if "archive" in call:
-            sys.path.insert(0, _unpack(base64.b64decode(call["archive"])))
+            from mlrun.execution.codefolder import unpack_code
+
+            sys.path.insert(0, unpack_code(base64.b64decode(call["archive"])))
         if on_limit is not None and "time_limit" in call:
             timer = _end_after(call["time_limit"], on_limit)
         fn = _read(call["fn"], call["python"])
@@ -272,17 +274,6 @@ def perform_text(
         what = f"the result ({type(value).__name__}) is not JSON: {error}"
         return _failed(ExecutorError(f"{what}; log it as an artifact, or return plain values"))
     return {"ok": True, "value": value}
-
-
-def _unpack(archive: bytes) -> str:
-    import io
-    import tempfile
-    import zipfile
-
-    folder = tempfile.mkdtemp(prefix="mlrun-source-")
-    with zipfile.ZipFile(io.BytesIO(archive)) as file:
-        file.extractall(folder)
-    return folder
 
 
 def _failed(error: BaseException) -> dict[str, Any]:
