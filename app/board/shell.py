@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,34 +46,45 @@ def main() -> None:
     """Draw the page that the address names, with everything around it."""
     st.set_page_config(page_title="mlrun", page_icon=str(_ICON), layout="wide")
     dress()
+    instead = _instead()
+    chosen = _navigation(hidden=instead is not None)
+    if instead is not None:
+        instead()
+        return
+    _sidebar()
+    chosen.run()
+
+
+def _instead() -> Callable[[], None] | None:
+    """Return what is drawn in place of the page, as long as there is no store that may be asked."""
     try:
         session.store()
     except session.SignInWanted:
-        _sign_in()
-        return
+        return _sign_in
     except session.NothingYet:
-        no_runs()
-        return
+        return no_runs
     except MlrunError as error:
-        trouble(error)
-        return
+        return partial(trouble, error)
+    return None
+
+
+def _navigation(*, hidden: bool) -> Any:
+    """Tell the browser of all pages, and return the one at its address, which it would leave if none were known."""
     known: dict[str, Any] = {}
     sections: dict[str, list[Any]] = {}
     for name, title, icon, section in PAGES:
-        hidden = section == "hidden"
+        unlisted = section == "hidden"
         page = st.Page(
             open_page(name), title=title, icon=icon, url_path=_ROOT if name == "home" else name,
             default=name == "home",
-            visibility="hidden" if hidden else "visible",
+            visibility="hidden" if unlisted else "visible",
         )  # fmt: skip
         known[name] = page
-        sections.setdefault("" if hidden else section, []).append(page)
+        sections.setdefault("" if unlisted else section, []).append(page)
     # the first page is at the root, and `/home` is where people look for it
     sections[""].append(st.Page(open_page("home"), url_path="home", visibility="hidden"))
-    chosen = st.navigation(sections)
     address.pages(known)
-    _sidebar()
-    chosen.run()
+    return st.navigation(sections, position="hidden" if hidden else "sidebar")
 
 
 def open_page(name: str) -> Callable[[], None]:

@@ -36,7 +36,10 @@ def test_who_signs_in_with_the_organisation_sees_their_projects_alone(
     mlrun.init("mine", "found").finish()
     mlrun.init("theirs", "hidden").finish()
     store = open_store()
-    Keys(store.records).set_role("ann@example.org", "mine", "viewer")
+    access = Keys(store.records)
+    access.set_role("ann@example.org", "mine", "viewer")
+    access.set_role("bob", "mine", "viewer")
+    key, _ = access.create("bob")
     port = free_port()
     with (
         OidcProvider(email="ann@example.org", audience="board") as provider,
@@ -57,5 +60,13 @@ def test_who_signs_in_with_the_organisation_sees_their_projects_alone(
             assert page.get_by_text("theirs").count() == 0
             page.get_by_role("button", name="Sign out").click()
             page.get_by_role("button", name="Sign in with your organisation").wait_for()
+
+            # with a key one stays at the address that one came for
+            page.goto(board.at("runs", project="mine"))
+            page.get_by_label("Key").fill(key)
+            page.get_by_role("button", name="Sign in", exact=True).click()
+            page.get_by_text("Signed in as key:bob").wait_for()
+            page.get_by_role("heading", name="Runs", level=1).wait_for()
+            assert page.url == board.at("runs", project="mine")
         finally:
             board.close()
