@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from bench.browsing import browser, chromium, free_port, interactive, served
 from bench.bulk import LONG
 from bench.children import Child, call, tell
+from bench.dashboard_data import data_layer
 from bench.figures import Figure, percentile
 from bench.mlflow_ui import mlflow_ui
 from bench.rounds import fresh, say, subjects
@@ -104,7 +105,7 @@ def _pages(options: Options, runs: int) -> list[Figure]:
     ms = [t * 1000 for t in taken]
     out.append(Figure(f"{name}, p50", percentile(ms, 50), "ms"))
     out.append(Figure(f"{name}, p95", percentile(ms, 95), "ms"))
-    return out
+    return out + data_layer(folder, runs, repeats * 6)
 
 
 def newest(folder: str) -> dict[str, list[str]]:
