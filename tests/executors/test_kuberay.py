@@ -53,16 +53,6 @@ def die() -> None:
     os._exit(9)
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let it look again sooner: what it waits for happens at once here."""
-    from mlrun.executors import kube_job, kube_watch
-
-    for module in (kube_job, kube_watch):
-        plain: Callable[..., float] = module.pause
-        monkeypatch.setattr(module, "pause", lambda *a, plain=plain, **k: plain(*a, **k) / 5)
-
-
 @pytest.fixture
 def server() -> Iterator[KubeAPI]:
     with KubeAPI(validate=Schemas(CRDS).errors if CRDS.is_dir() else None) as server:
